@@ -1,0 +1,1 @@
+"""COMS6998, homework 2: one script for each problem."""

@@ -1,0 +1,265 @@
+"""Problem 1: the perceptron criterion against the hinge loss on 20 points of the unit square.
+
+The points with x1 > x2 are positive. A weight vector w predicts sign(w . x) and is trained by stochastic subgradient
+descent on max(0, a - y (w . x)): a = 0 is the perceptron criterion (1.1), a = 1 the hinge loss (1.2). Which is more
+accurate on 1,000 test points, and why (1.3)? For which do the test predictions depend less on the training set (1.4)?
+
+    python coms6998_hw2/p1_perceptron.py                  the full protocol, about a minute on two CPU cores
+    python coms6998_hw2/p1_perceptron.py --preset quick   fewer training sets, a few seconds
+
+Writes report/results/p1_perceptron/*.json, report/results/p1_perceptron.json and figures/p1_perceptron.png and .svg.
+"""
+
+import os
+
+import numpy as np
+import seaborn as sns
+from matplotlib.figure import Figure
+from scipy import stats
+from sklearn.svm import SVC
+
+from utils import plotting
+from utils.cli import parse_args
+from utils.runs import mean_interval, run_all, write_summary
+
+STEM = "p1_perceptron"
+CRITERIA = {"perceptron": 0.0, "hinge": 1.0}  # the loss's a
+TRAIN_SIZE, TEST_SIZE = 20, 1000  # the assignment's
+LEARNING_RATE = 1.0  # from w = 0 the perceptron's predictions do not depend on it; the hinge's do (varied below)
+SEED = 0  # the test points' and, with an offset, every training set's
+PRESETS = {
+    "full": {"training_sets": 1000, "passes": 1000, "sizes": [5, 10, 20, 50, 100, 200, 500, 1000]},
+    "quick": {"training_sets": 200, "passes": 200, "sizes": [5, 20, 100]},
+}
+# One choice changed at a time, to see whether the answer hinges on it.
+VARIATIONS = {
+    "1 pass": {"passes": 1},
+    "10 passes": {"passes": 10},
+    "100 passes": {"passes": 100},
+    "step 0.01": {"learning_rate": 0.01},
+    "step 0.1": {"learning_rate": 0.1},
+    "step 10": {"learning_rate": 10.0},
+    "fixed order": {"order": "fixed"},
+    "random start": {"start": "normal"},
+}
+LABELS = {"perceptron": "perceptron (a = 0)", "hinge": "hinge (a = 1)", "maximum margin": "maximum margin (SVM)"}
+
+
+def sample(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return n points x (n, 2), uniform in the unit square, and their classes y (n,): +1 where x1 > x2, else -1."""
+    x = rng.random((n, 2))
+    return x, np.where(x[:, 0] > x[:, 1], 1.0, -1.0)
+
+
+def predict(w: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Return the classes (r, n) that the weights w (r, 2) give the points x (n, 2); w . x = 0 counts as negative."""
+    return np.where(w @ x.T > 0, 1.0, -1.0)
+
+
+def train(
+    x: np.ndarray, y: np.ndarray, a: float, *, learning_rate: float, orders: np.ndarray, w: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Train r weight vectors at once, each on its own n points, on the loss max(0, a - y (w . x)).
+
+    x (r, n, 2), y (r, n), orders (passes, n) the order of the points in each pass, w (r, 2) the start. At the kink,
+    y (w . x) = a, the subgradient is taken from the sloping side: so the perceptron leaves w = 0, where it has
+    predicted nothing yet. Stops after a pass in which no weight vector moved, since none can move again.
+    Returns the weights (r, 2), the number of updates (r,), and whether the last pass was free of them (r,).
+    """
+    (w1, w2), updates = w.T.copy(), np.zeros(len(x), dtype=int)
+    signed = np.ascontiguousarray((y[..., None] * x).transpose(1, 2, 0))  # (n, 2, r): the r sets lie side by side
+    for order in orders:
+        before = updates.copy()
+        for z1, z2 in signed[order]:
+            violated = w1 * z1 + w2 * z2 <= a
+            step = learning_rate * violated
+            w1 += step * z1
+            w2 += step * z2
+            updates += violated
+        converged = updates == before
+        if converged.all():
+            break
+    return np.stack([w1, w2], axis=1), updates, converged
+
+
+def exact_accuracy(w: np.ndarray) -> np.ndarray:
+    """Return the accuracy (...) of weights w (..., 2) over the whole unit square.
+
+    The weights' line passes through the origin. It enters the square only if w1 and w2 have opposite signs; between
+    it and the diagonal then lies a triangle with one leg 1 and the other 1 - r, r = min(|w1|, |w2|) / max(|w1|, |w2|),
+    so of area (1 - r) / 2, which is the error if w1 > 0 > w2, and the accuracy if w1 < 0 < w2. Otherwise one class
+    is predicted everywhere: 1/2, as for w = 0.
+    """
+    small, large = np.sort(np.abs(w), axis=-1).T
+    r = np.divide(small, large, out=np.zeros_like(small), where=large > 0).T
+    return (1 + r * (np.sign(w[..., 0]) - np.sign(w[..., 1])) / 2) / 2
+
+
+def maximum_margin(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the maximum-margin weights (2,) through the origin, |w| = 1 / margin, for points x (n, 2), classes y (n,).
+
+    scikit-learn's SVC has an intercept; on the points and their mirror images it is zero by symmetry.
+    """
+    both, classes = np.concatenate([x, -x]), np.concatenate([y, -y])
+    return SVC(kernel="linear", C=1e10, tol=1e-6).fit(both, classes).coef_[0]
+
+
+def configs(preset: str) -> list[dict]:
+    """Return the runs: each criterion at the assignment's size, at other sizes, and with one choice changed."""
+    size = PRESETS[preset]
+    main = {
+        "train_size": TRAIN_SIZE,
+        "test_size": TEST_SIZE,
+        "training_sets": size["training_sets"],
+        "passes": size["passes"],
+        "learning_rate": LEARNING_RATE,
+        "order": "shuffled",
+        "start": "zero",
+        "seed": SEED,
+    }
+    runs = []
+    for criterion, a in CRITERIA.items():
+        base = {"criterion": criterion, "a": a, **main}
+        for n in size["sizes"]:
+            runs.append({"name": f"{criterion}_{n}_points", "variation": "none", **base, "train_size": n})
+        for variation, change in VARIATIONS.items():
+            runs.append({"name": f"{criterion}_{variation}", "variation": variation, **base, **change})
+    reference = {"name": "maximum margin", "variation": "none", "criterion": "maximum margin", "a": None, **main}
+    return [*runs, reference]
+
+
+def run(config: dict) -> dict:
+    """Train on every training set of the config and return what became of each.
+
+    The k-th training set depends on the seed, k and its size alone: criteria and variations are compared on the same
+    sets, and all on the same test points. Returns, one value for each training set, "accuracy" (on the test points),
+    "exact_accuracy" (over the square), "updates" and "converged"; "disagreement", one for each pair of sets; and for
+    the first set its points "x", "y" and the weights "w"; for the reference also "novikoff", the bound on mistakes.
+    """
+    seed, n, r = config["seed"], config["train_size"], config["training_sets"]
+    test_x, test_y = sample(config["test_size"], np.random.default_rng([seed, 0]))
+    sets = [sample(n, np.random.default_rng([seed, 1, n, k])) for k in range(r)]
+    x, y = np.stack([x for x, _ in sets]), np.stack([y for _, y in sets])
+    extra = {}
+    if config["criterion"] == "maximum margin":
+        w = np.stack([maximum_margin(*points) for points in sets])
+        updates, converged = np.zeros(r, dtype=int), np.ones(r, dtype=bool)
+        extra["novikoff"] = np.sum(w**2, axis=1) * np.max(np.sum(x**2, axis=2), axis=1)  # (R / margin)^2
+    else:
+        rng = np.random.default_rng([seed, 2])
+        shuffled = np.stack([rng.permutation(n) for _ in range(config["passes"])])
+        orders = shuffled if config["order"] == "shuffled" else np.tile(np.arange(n), (config["passes"], 1))
+        start = rng.normal(size=(r, 2)) if config["start"] == "normal" else np.zeros((r, 2))
+        rate = config["learning_rate"]
+        w, updates, converged = train(x, y, config["a"], learning_rate=rate, orders=orders, w=start)
+    predictions = predict(w, test_x)
+    return {
+        "accuracy": np.mean(predictions == test_y, axis=1),
+        "exact_accuracy": np.round(exact_accuracy(w), 6),
+        "disagreement": np.mean(predictions[0::2] != predictions[1::2], axis=1),
+        "updates": updates,
+        "converged": converged,
+        "x": x[0],
+        "y": y[0],
+        "w": w[0],
+        **extra,
+    }
+
+
+def summarise(frame) -> dict:
+    """Return the report's numbers: accuracies, their difference, disagreement between training sets, variations."""
+    main = frame[(frame.variation == "none") & (frame.train_size == TRAIN_SIZE)].set_index("criterion")
+    accuracy = {criterion: np.array(row.exact_accuracy) for criterion, row in main.iterrows()}
+    summary = {
+        criterion: {
+            "main_accuracy": row.accuracy[0],
+            "main_exact_accuracy": row.exact_accuracy[0],
+            "accuracy": mean_interval(row.accuracy),
+            "exact_accuracy": mean_interval(row.exact_accuracy),
+            "accuracy_quantiles": dict(
+                zip(["5%", "50%", "95%"], np.quantile(row.accuracy, [0.05, 0.5, 0.95]), strict=True)
+            ),
+            "disagreement": mean_interval(row.disagreement),
+            "converged": np.mean(row.converged),
+            "updates": mean_interval(row.updates),
+        }
+        for criterion, row in main.iterrows()
+    }
+    difference = np.array(main.accuracy["hinge"]) - main.accuracy["perceptron"]
+    summary["disagreement"] = {criterion: summary[criterion]["disagreement"] for criterion in summary}
+    summary["difference"] = mean_interval(difference)
+    summary["test"] = {
+        "wilcoxon_p": stats.wilcoxon(difference).pvalue,
+        "hinge_better": np.mean(difference > 0),
+        "perceptron_better": np.mean(difference < 0),
+        "equal": np.mean(difference == 0),
+    }
+    summary["difference_disagreement"] = mean_interval(
+        np.array(main.disagreement["hinge"]) - main.disagreement["perceptron"]
+    )
+    summary["gap_to_maximum_margin"] = {
+        criterion: mean_interval(accuracy["maximum margin"] - accuracy[criterion]) for criterion in CRITERIA
+    }
+    summary["largest_share_of_novikoff"] = np.max(
+        np.array(main.updates["perceptron"]) / np.array(main.novikoff["maximum margin"])
+    )
+    summary["sizes"] = {}
+    for row in frame[(frame.variation == "none") & (frame.criterion != "maximum margin")].itertuples():
+        summary["sizes"].setdefault(str(row.train_size), {})[row.criterion] = {
+            "accuracy": mean_interval(row.accuracy),
+            "disagreement": mean_interval(row.disagreement),
+            "converged": np.mean(row.converged),
+        }
+    summary["variations"] = {}
+    for variation, rows in frame[frame.variation != "none"].groupby("variation", sort=False):
+        each = rows.set_index("criterion")
+        summary["variations"][variation] = {
+            **{criterion: {"accuracy": mean_interval(each.accuracy[criterion]),
+                           "disagreement": mean_interval(each.disagreement[criterion])} for criterion in CRITERIA},
+            "difference": mean_interval(np.array(each.accuracy["hinge"]) - each.accuracy["perceptron"]),
+        }  # fmt: skip
+    protocol = frame.iloc[0]
+    summary["protocol"] = {key: protocol[key] for key in ("training_sets", "passes", "learning_rate", "test_size")}
+    return summary
+
+
+def draw(frame, summary: dict) -> Figure:
+    """Return the figure: a training set with its lines, the accuracies' distributions, disagreement against size."""
+    figure, axes = plotting.subplots(1, 3, height=2.5)
+    points, accuracies, disagreement = axes[0]
+    main = frame[(frame.variation == "none") & (frame.train_size == TRAIN_SIZE)].set_index("criterion")
+    x, y = np.array(main.x.iloc[0]), np.array(main.y.iloc[0])
+    points.plot([0, 1], [0, 1], color=plotting.BLACK, linestyle=":", label="true line")
+    for positive, marker in ((True, "+"), (False, "_")):
+        chosen = x[(y > 0) == positive]
+        points.scatter(chosen[:, 0], chosen[:, 1], marker=marker, color=plotting.BLACK, linewidth=1, s=18)
+    for criterion, row in main.iterrows():
+        slope = -row.w[0] / row.w[1]
+        end = np.array([1, slope]) / max(1, slope)
+        points.plot([0, end[0]], [0, end[1]], color=plotting.COLORS[criterion], label=LABELS[criterion])
+    points.set(xlabel="$x_1$", ylabel="$x_2$", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    for criterion, row in main.iterrows():
+        sns.ecdfplot(row.accuracy, ax=accuracies, color=plotting.COLORS[criterion], linewidth=1)
+        accuracies.axvline(np.mean(row.accuracy), color=plotting.COLORS[criterion], linestyle="--", linewidth=0.8)
+    accuracies.set(xlabel="test accuracy", ylabel="share of training sets below", xlim=(0.85, 1))
+    sizes = summary["sizes"]
+    for criterion in CRITERIA:
+        intervals = [size[criterion]["disagreement"] for size in sizes.values()]
+        plotting.show_interval(disagreement, [int(n) for n in sizes], intervals, plotting.COLORS[criterion], marker="o")
+    disagreement.set(xscale="log", yscale="log", xlabel="training points", ylabel="share of test classes changed")
+    plotting.label_panels(axes)
+    figure.legend(*points.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def main(argv: list[str] | None = None):
+    """Run what is not recorded yet, then write the summary and the figure."""
+    options = parse_args(__doc__, argv)
+    frame = run_all(STEM, run, configs(options.preset), options, workers=os.cpu_count())
+    summary = summarise(frame)
+    write_summary(STEM, summary, options)
+    plotting.save(draw(frame, summary), STEM, options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,338 @@
+"""Question 2.1: vanishing and exploding gradients, and which initialization keeps them in range.
+
+Explain the vanishing gradient with tanh and sigmoid under normal weights of several standard deviations; show how
+Glorot's (Xavier's) initialization helps; show that for ReLU He's works better. The network of Perunicic's article on
+MNIST: a linear layer of 100 units, five hidden layers of 100, softmax over 10, biases zero.
+
+    python coms6998_hw2/p2_1_vanishing_gradients.py                  the full protocol, about 10 min on two CPU cores
+    python coms6998_hw2/p2_1_vanishing_gradients.py --preset quick   fewer seeds, epochs and images, about 20 s
+
+Writes report/results/p2_1_vanishing_gradients/*.json and their summary, figures/p2_1_vanishing_gradients.png (gradients
+and training) and one figure of violins for each activation, ..._tanh, ..._sigmoid, ..._relu; each also as .svg.
+"""
+
+import os
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import nn
+
+from utils import data, plotting
+from utils.cli import DEFAULTS, Options, parse_args
+from utils.runs import geometric_interval, mean_interval, run_all, write_summary
+
+STEM = "p2_1_vanishing_gradients"
+DEPTH, WIDTH, CLASSES = 5, 100, 10  # the article's network
+DEEP = 20  # hidden layers of a second ReLU network, where a factor of sqrt(2) for each layer is no longer small
+STANDARD_DEVIATIONS = [0.01, 0.05, 0.10, 0.14, 0.28, 1.0]  # the article's 0.10, 0.14, 0.28, and two beyond either side
+SCHEMES = {"tanh": ["glorot"], "sigmoid": ["glorot"], "relu": ["glorot", "he"]}
+BATCH_SIZE, LEARNING_RATE = 64, 0.1  # plain SGD: its step is proportional to the gradient, so a vanished one shows
+SATURATED = {"tanh": (-0.99, 0.99), "sigmoid": (0.01, 0.99), "relu": (0.0, np.inf)}  # outside: no gradient to speak of
+QUANTILES = np.linspace(0, 1, 51)  # what is kept of each layer's distribution
+PRESETS = {
+    "full": {"seeds": 5, "epochs": 5, "train_images": 60_000, "test_images": 10_000},
+    "quick": {"seeds": 2, "epochs": 1, "train_images": 6_000, "test_images": 1_000},
+}
+ACTIVATIONS = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "relu": torch.relu}
+LABELS = {"glorot": "Glorot", "he": "He"} | {f"{std:g}": f"$\\sigma$ = {std:g}" for std in STANDARD_DEVIATIONS}
+SETTING_COLORS = dict(
+    zip(LABELS, [plotting.BLACK, plotting.PURPLE, plotting.SKY, plotting.BLUE, plotting.GREEN, plotting.ORANGE,
+                 plotting.VERMILION, "#7F3C00"], strict=True)
+)  # fmt: skip
+
+
+def standard_deviation(scheme: str, fan_in: int, fan_out: int) -> float:
+    """Return the weights' standard deviation: sqrt(2 / (fan_in + fan_out)), sqrt(2 / fan_in), or the number named.
+
+    Glorot and Bengio (2010), equation 12, is the variance; He et al. (2015), equation 10.
+    """
+    if scheme == "glorot":
+        return float(np.sqrt(2 / (fan_in + fan_out)))
+    if scheme == "he":
+        return float(np.sqrt(2 / fan_in))
+    return float(scheme)
+
+
+def build(inputs: int, scheme: str, seed: int, depth: int = DEPTH, width: int = WIDTH) -> nn.ModuleList:
+    """Return the linear layers, drawn independently: inputs -> width, `depth` of width -> width, width -> 10."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = [inputs, *[width] * (depth + 1), CLASSES]
+    layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(sizes))
+    for layer in layers:
+        nn.init.zeros_(layer.bias)
+        nn.init.normal_(
+            layer.weight, std=standard_deviation(scheme, layer.in_features, layer.out_features), generator=generator
+        )
+    return layers
+
+
+def forward(layers: nn.ModuleList, activation: str, x: torch.Tensor) -> tuple[torch.Tensor, list, list]:
+    """Return the logits (n, 10) and the hidden layers' pre-activations and activations, each (n, width)."""
+    x, before, after = layers[0](x), [], []
+    for layer in layers[1:-1]:
+        before.append(layer(x))
+        after.append(ACTIVATIONS[activation](before[-1]))
+        x = after[-1]
+    return layers[-1](x), before, after
+
+
+def predict_variance(
+    activation: str, scheme: str, squared_norms: np.ndarray, inputs: int, depth: int = DEPTH, width: int = WIDTH
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what mean-field theory expects of an infinitely wide such network (Poole et al. 2016; Schoenholz 2017).
+
+    squared_norms (n,) are the images' |x|^2. In a hidden layer of weights of variance s^2, the pre-activation of an
+    image is Gaussian with variance q, and q' = width s^2 E[f(sqrt(q) z)^2]; a gradient that goes back through the
+    layer is multiplied in the mean square by chi = width s^2 E[f'(sqrt(q) z)^2], z ~ N(0, 1).
+    Returns (q (depth,), the mean square pre-activation of each hidden layer, and g (depth,), the mean square gradient
+    with respect to its activations, relative to the last one), averaged over the images.
+    """
+    variance = standard_deviation(scheme, width, width) ** 2
+    q = squared_norms * standard_deviation(scheme, inputs, width) ** 2 * width * variance  # the first layer is linear
+    q_layers, chi_layers = [], []
+    for _ in range(depth):
+        square, slope = gaussian_moments(activation, np.sqrt(q))
+        q_layers.append(q)
+        chi_layers.append(width * variance * slope)
+        q = width * variance * square
+    backward = np.cumprod([np.ones_like(q), *chi_layers[:0:-1]], axis=0)[::-1]
+    return np.mean(q_layers, axis=1), np.mean(backward, axis=1)
+
+
+def gaussian_moments(activation: str, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return E[f(scale z)^2] and E[f'(scale z)^2], z ~ N(0, 1), for each scale (n,): in closed form or by quadrature.
+
+    The trapezoidal rule on a grid that is finer than the step of a saturated tanh, 1 / scale.
+    """
+    if activation == "relu":
+        return scale**2 / 2, np.full_like(scale, 0.5)
+    squares, slopes = [], []
+    for s in scale:
+        z = np.linspace(-8, 8, int(16 * 20 * max(1.0, s)) + 1)
+        density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+        t = np.tanh(s * z if activation == "tanh" else s * z / 2)
+        value, slope = (t, 1 - t**2) if activation == "tanh" else ((1 + t) / 2, (1 - t**2) / 4)
+        squares.append(np.trapezoid(density * value**2, z))
+        slopes.append(np.trapezoid(density * slope**2, z))
+    return np.array(squares), np.array(slopes)
+
+
+def configs(preset: str) -> list[dict]:
+    """Return the runs: every activation with every initialization, and the deep ReLU network, for each seed."""
+    size = PRESETS[preset]
+    settings = [
+        (activation, scheme, DEPTH)
+        for activation, schemes in SCHEMES.items()
+        for scheme in [*(f"{std:g}" for std in STANDARD_DEVIATIONS), *schemes]
+    ] + [("relu", scheme, DEEP) for scheme in SCHEMES["relu"]]
+    return [
+        {
+            "name": f"{setting_name(activation, scheme, depth)}_seed{seed}",
+            "dataset": "mnist",
+            "activation": activation,
+            "scheme": scheme,
+            "depth": depth,
+            "batch_size": BATCH_SIZE,
+            "learning_rate": LEARNING_RATE,
+            **{key: size[key] for key in ("epochs", "train_images", "test_images")},
+            "seed": seed,
+        }
+        for activation, scheme, depth in settings
+        for seed in range(size["seeds"])
+    ]
+
+
+def setting_name(activation: str, scheme: str, depth: int) -> str:
+    """Return the setting's key in the summary, such as tanh_0.01, relu_he or relu_he_20_layers."""
+    return f"{activation}_{scheme}" if depth == DEPTH else f"{activation}_{scheme}_{depth}_layers"
+
+
+def run(config: dict, options: Options = DEFAULTS) -> dict:
+    """Measure one network at initialization on the test images, then train it; return lists by layer or by epoch."""
+    torch.set_num_threads(1)  # a network this small keeps one core busy; the sweep uses the others
+    images = {}
+    for part, limit in (("train", config["train_images"]), ("test", config["test_images"])):
+        x, y = data.load(config["dataset"], options.data_dir, train=part == "train")
+        pixels = torch.tensor(x[:limit]).flatten(1).float() / 255
+        images[part] = pixels, torch.tensor(y[:limit])
+    layers = build(images["test"][0].shape[1], config["scheme"], config["seed"], config["depth"])
+    return {
+        "precision": "float32",
+        **measure(layers, config["activation"], *images["test"]),
+        **predictions(config, images["test"][0]),
+        **train(layers, config, *images["train"]),
+    }
+
+
+def measure(layers: nn.ModuleList, activation: str, x: torch.Tensor, y: torch.Tensor) -> dict:
+    """Return the layers' activations and gradients on x (n, d), y (n,): root mean squares, quantiles, shares.
+
+    Gradients are those of an image's own cross-entropy with respect to its activations, and of the mean cross-entropy
+    with respect to the weights.
+    """
+    logits, before, after = forward(layers, activation, x)
+    loss = nn.functional.cross_entropy(logits, y, reduction="sum")
+    weights = [layer.weight for layer in layers[1:-1]]
+    gradients = torch.autograd.grad(loss, [*after, *weights])
+    by_activation, by_weight = gradients[: len(after)], [gradient / len(x) for gradient in gradients[len(after) :]]
+    low, high = SATURATED[activation]
+    outside = [((h <= low) | (h >= high)) for h in after]
+    return {
+        "rms_preactivation": [rms(z) for z in before],
+        "rms_activation": [rms(h) for h in after],
+        "rms_gradient_activation": [rms(g) for g in by_activation],
+        "rms_gradient_weight": [rms(g) for g in by_weight],
+        "saturated": [share.float().mean().item() for share in outside],
+        "dead_units": [share.all(dim=0).float().mean().item() for share in outside],
+        "quantiles_preactivation": [quantiles(z) for z in before],
+        "quantiles_activation": [quantiles(h) for h in after],
+        "quantiles_gradient": [quantiles(g) for g in by_activation],
+    }
+
+
+def rms(values: torch.Tensor) -> float:
+    """Return the root mean square, summed in float64."""
+    return values.detach().double().square().mean().sqrt().item()
+
+
+def quantiles(values: torch.Tensor) -> list[float]:
+    """Return the 51 equally spaced quantiles, to four significant digits."""
+    return [float(f"{q:.4g}") for q in np.quantile(values.detach().numpy(), QUANTILES)]
+
+
+def predictions(config: dict, x: torch.Tensor) -> dict:
+    """Return the theory's root mean squares for the images x (n, d), from 50 quantiles of their norms."""
+    norms = np.quantile(x.double().square().sum(dim=1).numpy(), (np.arange(50) + 0.5) / 50)
+    q, g = predict_variance(config["activation"], config["scheme"], norms, x.shape[1], config["depth"])
+    return {"theory_rms_preactivation": np.sqrt(q), "theory_relative_gradient": np.sqrt(g)}
+
+
+def train(layers: nn.ModuleList, config: dict, x: torch.Tensor, y: torch.Tensor) -> dict:
+    """Train by plain SGD; return the loss and accuracy on all of x (n, d), y (n,) before it and after each epoch."""
+    optimizer = torch.optim.SGD(layers.parameters(), lr=config["learning_rate"], fused=True)
+    generator = torch.Generator().manual_seed(config["seed"] + 1000)
+    losses, accuracies = [], []
+    for epoch in range(config["epochs"] + 1):
+        with torch.no_grad():
+            logits = forward(layers, config["activation"], x)[0]
+            losses.append(nn.functional.cross_entropy(logits, y).item())
+            accuracies.append((logits.argmax(dim=1) == y).float().mean().item())
+        if epoch == config["epochs"]:
+            break
+        for batch in torch.randperm(len(x), generator=generator).split(config["batch_size"]):
+            optimizer.zero_grad()
+            logits = forward(layers, config["activation"], x[batch])[0]
+            nn.functional.cross_entropy(logits, y[batch]).backward()
+            optimizer.step()
+    return {"train_loss": losses, "train_accuracy": accuracies}
+
+
+def summarise(frame) -> dict:
+    """Return for each activation and initialization the gradient's ratio, saturation, training, and the theory."""
+    summary = {"protocol": dict(frame.iloc[0][["dataset", "epochs", "train_images", "test_images", "learning_rate"]])}
+    summary["protocol"] |= {"batch_size": BATCH_SIZE, "seeds": frame.seed.nunique(), "saturated": SATURATED["tanh"][1]}
+    summary["settings"] = []
+    for (activation, scheme, depth), rows in frame.groupby(["activation", "scheme", "depth"], sort=False):
+        name = setting_name(activation, scheme, depth)
+        summary["settings"].append({"name": name, "activation": activation, "scheme": scheme, "depth": depth})
+        column = {name: np.array(rows[name].tolist(), dtype=float) for name in rows.columns if _is_list(rows[name])}
+        gradient, theory = column["rms_gradient_activation"], column["theory_relative_gradient"]
+        preactivation = column["rms_preactivation"]
+        summary[name] = {
+            f"gradient_ratio_layer{depth}_to_layer1": geometric_interval(gradient[:, -1] / gradient[:, 0]),
+            "gradient_ratio_theory": 1 / theory[0, 0],
+            f"weight_gradient_ratio_layer{depth}_to_layer1": geometric_interval(
+                column["rms_gradient_weight"][:, -1] / column["rms_gradient_weight"][:, 0]
+            ),
+            "relative_gradient": [geometric_interval(layer) for layer in (gradient / gradient[:, -1:]).T],
+            "relative_gradient_theory": theory[0],
+            "rms_preactivation": [geometric_interval(layer) for layer in preactivation.T],
+            "rms_preactivation_theory": column["theory_rms_preactivation"][0],
+            "rms_activation": [geometric_interval(layer) for layer in column["rms_activation"].T],
+            "saturated": [mean_interval(layer) for layer in column["saturated"].T],
+            "dead_units": [mean_interval(layer) for layer in column["dead_units"].T],
+            "train_loss": mean_interval(column["train_loss"][:, -1]),
+            "train_accuracy": mean_interval(column["train_accuracy"][:, -1]),
+            "diverged": int(np.isnan(column["train_loss"][:, -1]).sum()),
+        }
+    for depth in (DEPTH, DEEP):
+        glorot, he = (
+            np.array(
+                frame[
+                    (frame.scheme == scheme) & (frame.depth == depth) & (frame.activation == "relu")
+                ].train_loss.tolist(),
+                float,
+            )
+            for scheme in SCHEMES["relu"]
+        )
+        summary[f"relu_glorot_minus_he_{depth}_layers"] = {
+            f"epoch{epoch}": mean_interval(glorot[:, epoch] - he[:, epoch]) for epoch in range(1, glorot.shape[1])
+        }
+    return summary
+
+
+def _is_list(column) -> bool:
+    return isinstance(column.iloc[0], list)
+
+
+def draw(frame, summary: dict) -> Figure:
+    """Return the main figure: gradient against layer with the theory, above the training loss; a column each."""
+    figure, axes = plotting.subplots(2, len(SCHEMES), height=4.6, sharey="row")
+    frame = frame[frame.depth == DEPTH]
+    for (gradients, training), (activation, rows) in zip(axes.T, frame.groupby("activation", sort=False), strict=True):
+        for scheme, runs in rows.groupby("scheme", sort=False):
+            color, numbers = SETTING_COLORS[scheme], summary[setting_name(activation, scheme, DEPTH)]
+            layers = np.arange(1, DEPTH + 1)
+            style = {"color": color, "linestyle": "none", "marker": "o", "label": LABELS[scheme]}
+            gradients.plot(layers, [layer["mean"] for layer in numbers["relative_gradient"]], **style)
+            gradients.plot(layers, numbers["relative_gradient_theory"], color=color, linewidth=0.8)
+            losses = np.array(runs.train_loss.tolist(), dtype=float)
+            training.plot(losses.T, color=color, linewidth=0.5, alpha=0.5)
+            training.plot(losses.mean(axis=0), color=color)
+        gradients.set(title=activation, yscale="log", xlabel="hidden layer", xticks=layers)
+        training.set(xlabel="epoch", yscale="log", ylim=(1e-2, 20))
+    axes[0, 0].set_ylabel("gradient, relative to layer 5")
+    axes[1, 0].set_ylabel("training loss")
+    plotting.label_panels(axes)
+    handles = {label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def draw_violins(frame, activation: str) -> Figure:
+    """Return one activation's violins of the first seed, layers 1 to 5: a row each initialization."""
+    rows = frame[(frame.activation == activation) & (frame.depth == DEPTH) & (frame.seed == frame.seed.min())]
+    figure, axes = plotting.subplots(len(rows), 3, height=0.68 * len(rows) + 0.5, sharex=True)
+    layers = np.arange(1, DEPTH + 1)
+    for line, row in zip(axes, rows.itertuples(), strict=True):
+        columns = (row.quantiles_preactivation, row.quantiles_activation, row.quantiles_gradient)
+        for ax, column in zip(line, columns, strict=True):
+            values = np.array(column, dtype=float)
+            plotting.show_violins(ax, layers, list(values), SETTING_COLORS[row.scheme])
+        line[0].set_ylabel(LABELS[row.scheme])
+    for ax, title in zip(axes[0], ("pre-activation", "activation", "gradient of the loss"), strict=True):
+        ax.set_title(title)
+    axes[-1, 0].set_xticks(layers)
+    figure.align_ylabels(axes[:, 0])
+    figure.supxlabel("hidden layer", fontsize=8)
+    return figure
+
+
+def main(argv: list[str] | None = None):
+    """Run what is not recorded yet, then write the summary and the figures."""
+    options = parse_args(__doc__, argv)
+    runs = data.resolve(configs(options.preset), options)
+    frame = run_all(STEM, partial(run, options=options), runs, options, workers=os.cpu_count())
+    summary = summarise(frame)
+    write_summary(STEM, summary, options)
+    dataset = frame.dataset.iloc[0]
+    plotting.save(draw(frame, summary), STEM, options, dataset)
+    for activation in SCHEMES:
+        plotting.save(draw_violins(frame, activation), f"{STEM}_{activation}", options, dataset)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""Draw every figure and compile both PDFs from what is recorded; trains nothing.
+
+    python report/build.py                  report/*.pdf and figures/ from the committed records
+    python report/build.py --preset quick   build/quick/*.pdf from the quick preset's
+
+A missing record, number or figure stops it, named.
+"""
+
+import datetime
+import importlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import typst
+
+from utils.cli import ROOT, Options, parse_args
+
+# The same bytes for the same results: a fixed date in the PDF, and only the fonts that typst brings.
+TIMESTAMP = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
+
+
+def draw_figures(options: Options):
+    """Run every script's `main` with --replot."""
+    flags = ["--replot", "--preset", options.preset]
+    if options.output:
+        flags += ["--output", str(options.output)]
+    for folder in ("ist597_norms", "coms6998_hw2"):
+        for path in sorted((ROOT / folder).glob("p*.py")):
+            importlib.import_module(f"{folder}.{path.stem}").main(flags)
+
+
+def compile_report(source: Path, options: Options, root: Path = ROOT) -> Path:
+    """Compile a .typ file to <results_dir>/../<its stem>.pdf and return that path; ends with status 1 on an error.
+
+    The source, the results and the figures must lie below `root`: typst reads nothing outside it.
+    """
+    target = options.results_dir.parent / f"{source.stem}.pdf"
+    inputs = {"preset": options.preset}
+    for name, folder in (("results", options.results_dir), ("figures", options.figures_dir)):
+        if not folder.resolve().is_relative_to(root):
+            sys.exit(f"{source.stem}: {folder} is outside {root}, where typst cannot read it; choose another --output.")
+        inputs[name] = "/" + folder.resolve().relative_to(root).as_posix()
+    try:
+        pdf = typst.compile(source, root=root, sys_inputs=inputs, ignore_system_fonts=True, timestamp=TIMESTAMP)
+    except typst.TypstError as error:
+        sys.exit(f"{source.stem}: {error.message}\n{error.diagnostic}")
+    temporary = target.with_suffix(".tmp")
+    temporary.write_bytes(pdf)
+    temporary.replace(target)
+    print(f"{source.stem}: report in {target}")
+    return target
+
+
+def main(argv: list[str] | None = None):
+    """Draw, then compile."""
+    options = replace(parse_args(__doc__, argv), replot=True)
+    draw_figures(options)
+    for source in sorted((ROOT / "report").glob("*.typ")):
+        if source.stem != "template":
+            compile_report(source, options)
+
+
+if __name__ == "__main__":
+    main()

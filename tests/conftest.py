@@ -1,0 +1,22 @@
+"""What the tests share: the real data sets where they are on disk, and a folder for everything a test writes."""
+
+import pytest
+
+from utils import data
+from utils.cli import ROOT, Options
+
+
+@pytest.fixture
+def options(tmp_path):
+    """Return quick options that write below the test's own folder."""
+    return Options(preset="quick", output=tmp_path / "out", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def dataset():
+    """Return the name of a data set that is on disk: MNIST, or the embedded digits."""
+    try:
+        data.load("mnist", ROOT / "data", train=True, download=False)
+    except data.DataUnavailable:
+        return "digits"
+    return "mnist"

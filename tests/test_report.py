@@ -1,0 +1,71 @@
+"""The reports: no number typed by hand, the same bytes for the same results, and no build without a result."""
+
+import importlib.util
+import json
+import re
+import shutil
+
+import pytest
+
+from utils.cli import ROOT, Options
+
+REPORT = ROOT / "report"
+PROSE = sorted({*REPORT.glob("*.typ"), *REPORT.glob("*/*.typ")} - {REPORT / "template.typ"})
+REPORTS = sorted(path for path in REPORT.glob("*.typ") if path.stem != "template")
+
+specification = importlib.util.spec_from_file_location("build", REPORT / "build.py")
+build = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(build)
+
+
+def typed_decimals(source):
+    """Return the decimal numbers in a .typ source that are neither a heading's, a question's, nor a summary's key."""
+    for noise in (r"//.*", r"^=+ .*$", r'"[^"\n]*"', r"\bQuestions? \d\.\d", r"\[\d\.\d "):
+        source = re.sub(noise, " ", source, flags=re.MULTILINE)
+    return re.findall(r"\d+\.\d+", source)
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.stem)
+def test_no_decimal_number_is_typed_into_the_prose(path):
+    assert typed_decimals(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_typed_decimal_would_be_found():
+    assert typed_decimals('== 1.1 Heading\nThe accuracy is 97.4% in #x.at("0.1") // 1.2\n[1.2 Hinge]') == ["97.4"]
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """Return a copy of the committed report in a root of its own, and the options that build there."""
+    shutil.copytree(REPORT, tmp_path / "report", ignore=shutil.ignore_patterns("*.pdf"))
+    shutil.copytree(ROOT / "figures", tmp_path / "report" / "figures", dirs_exist_ok=True)
+    return tmp_path, Options(output=tmp_path / "report")
+
+
+@pytest.mark.parametrize("source", REPORTS, ids=lambda path: path.stem)
+def test_the_committed_pdf_is_what_the_committed_results_make(source, copy):
+    root, options = copy
+    pdf = build.compile_report(root / "report" / source.name, options, root).read_bytes()
+    again = build.compile_report(root / "report" / source.name, options, root).read_bytes()
+    assert pdf == again
+    assert pdf == source.with_suffix(".pdf").read_bytes(), f"make report, and commit {source.stem}.pdf"
+
+
+@pytest.mark.parametrize("source", REPORTS, ids=lambda path: path.stem)
+def test_a_missing_number_or_figure_stops_the_build_by_name(source, copy):
+    root, options = copy
+    text = "".join(path.read_text(encoding="utf-8") for path in PROSE if source.stem in str(path))
+    stem = re.search(r'summary\("(\w+)"\)', text).group(1)
+    summary = root / "report" / "results" / f"{stem}.json"
+    content = json.loads(summary.read_text())
+    summary.write_text(json.dumps({"protocol": content["protocol"]}))
+    with pytest.raises(SystemExit, match=rf"{source.stem}: dictionary does not contain key"):
+        build.compile_report(root / "report" / source.name, options, root)
+    summary.unlink()
+    with pytest.raises(SystemExit, match=f"{stem}.json"):
+        build.compile_report(root / "report" / source.name, options, root)
+    summary.write_text(json.dumps(content))
+    figure = re.search(r'picture\(\s*"(\w+)"', text).group(1)
+    (root / "report" / "figures" / f"{figure}.svg").unlink()
+    with pytest.raises(SystemExit, match=f"{figure}.svg"):
+        build.compile_report(root / "report" / source.name, options, root)

@@ -1,0 +1,199 @@
+"""Records: written whole or not at all, valid for exactly their config, and the same bits whatever happened between."""
+
+import json
+import math
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+from sweep import configs as sweep_configs
+from sweep import run as sweep_run
+
+from utils import runs
+from utils.cli import Options
+from utils.runs import fraction_interval, geometric_interval, mean_interval, read_record, run_all, write_summary
+
+SWEEP = Path(__file__).with_name("sweep.py")
+
+
+def square(config):
+    return {"square": config["x"] ** 2}
+
+
+def records(options, stem="stem"):
+    return {path.name: json.loads(path.read_text()) for path in (options.results_dir / stem).iterdir()}
+
+
+def start_sweep(output, n=12, pause=0.005, workers=1):
+    words = [sys.executable, str(SWEEP), str(output), str(n), str(pause), str(workers)]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def results(output):
+    paths = sorted((output / "results" / "sweep").iterdir())
+    return {path.name: json.loads(path.read_text())["result"] for path in paths}
+
+
+def test_a_row_for_each_config_in_order(options):
+    frame = run_all("stem", square, [{"x": 3, "seed": 0}, {"x": 2, "seed": 1}], options)
+    assert frame.x.tolist() == [3, 2] and frame.square.tolist() == [9, 4] and (frame.seconds >= 0).all()
+    environment = records(options)["x=3_seed=0.json"]["environment"]
+    assert {"device", "precision", "python", "numpy", "commit"} <= set(environment)
+
+
+def test_a_recorded_run_is_not_run_again_and_a_changed_one_is(options):
+    ran = []
+
+    def run(config):
+        ran.append(config)
+        return {"value": config["x"]}
+
+    config = {"name": "a", "x": 1, "seed": 0}
+    run_all("stem", run, [config], options)
+    run_all("stem", run, [config], options)
+    assert len(ran) == 1
+    frame = run_all("stem", run, [{**config, "x": 2}], options)
+    assert len(ran) == 2 and frame.value.tolist() == [2] and len(records(options)) == 1
+
+
+def test_fresh_runs_again_and_replot_never(options, tmp_path):
+    calls = []
+    run = lambda config: {"n": calls.append(0) or len(calls)}  # noqa: E731
+    run_all("stem", run, [{"seed": 0}], options)
+    fresh = Options(preset="quick", output=options.output, fresh=True)
+    assert run_all("stem", run, [{"seed": 0}], fresh).n.tolist() == [2]
+    replot = Options(preset="quick", output=options.output, replot=True)
+    assert run_all("stem", run, [{"seed": 0}, {"seed": 1}], replot).n.tolist() == [2] and len(calls) == 2
+    with pytest.raises(SystemExit, match="nothing to draw"):
+        run_all("other", run, [{"seed": 0}], replot)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_raises_does_not_take_the_others_along(options, capsys, workers):
+    with pytest.raises(SystemExit) as stopped:
+        run_all("stem", divide, [{"x": x, "seed": 0} for x in (1, 0, 2)], options, workers=workers)
+    assert '{"x": 0, "seed": 0}' in str(stopped.value.code) and "1 of 3" in str(stopped.value.code)
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    assert sorted(records(options)) == ["x=1_seed=0.json", "x=2_seed=0.json"]
+
+
+def divide(config):
+    return {"inverse": 1 / config["x"]}
+
+
+def die(config):
+    if config["x"] == 0:
+        signal.raise_signal(signal.SIGKILL)
+    return {"x2": config["x"]}
+
+
+def test_a_killed_worker_is_reported(options):
+    with pytest.raises(SystemExit) as stopped:
+        run_all("stem", die, [{"x": x, "seed": 0} for x in (0, 1)], options, workers=2)
+    assert '"x": 0' in str(stopped.value.code)
+
+
+def test_nan_and_infinity_never_reach_a_record(options):
+    run_all("stem", lambda config: {"loss": [1.0, math.nan, np.float32("inf")], "best": 1.0}, [{"seed": 0}], options)
+    (record,) = records(options).values()
+    assert record["result"] == {"loss": [1.0, None, None], "best": 1.0, "diverged": True}
+    assert "NaN" not in json.dumps(record)
+
+
+def test_what_is_no_json_is_refused_by_type(options, capsys):
+    with pytest.raises(SystemExit):
+        run_all("stem", lambda config: {"value": {1, 2}}, [{"seed": 0}], options)
+    assert "not set" in capsys.readouterr().err and records(options) == {}
+
+
+@pytest.mark.parametrize("nonsense", ["", "{", "[]", "null", '{"config": {"seed": 0}}', "NaN", "\x00\xff",
+                                      '{"config": {"seed": 0}, "result": {"a": NaN}, "seconds": 1}',
+                                      '{"config": {"seed": 1}, "result": {}, "seconds": 1}'])  # fmt: skip
+def test_a_record_of_nonsense_is_run_again(options, nonsense):
+    path = options.results_dir / "stem" / "seed=0.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(nonsense, encoding="latin-1")
+    assert run_all("stem", lambda config: {"value": 7}, [{"seed": 0}], options).value.tolist() == [7]
+
+
+def test_two_configs_with_one_name_are_refused(options):
+    with pytest.raises(ValueError, match="one name"):
+        run_all("stem", square, [{"name": "a", "x": 1}, {"name": "a", "x": 2}], options)
+
+
+def test_names_stay_inside_the_folder():
+    assert runs.record_name({"name": "../a b/ü"}) == "..-a-b-ü"
+
+
+def test_kill_9_at_twenty_random_instants_loses_nothing(tmp_path):
+    started = time.monotonic()
+    assert start_sweep(tmp_path / "whole").wait() == 0
+    duration = time.monotonic() - started
+    instants = random.Random(0)
+    for _ in range(20):
+        process = start_sweep(tmp_path / "killed")
+        time.sleep(instants.uniform(0.6, 1.1) * duration)
+        process.kill()
+        process.communicate()
+        for path in (tmp_path / "killed" / "results" / "sweep").glob("*.json"):
+            assert read_record(path, json.loads(path.read_text())["config"]) is not None
+            if instants.random() < 0.3:
+                path.unlink()  # so that there is always something left to kill
+    assert start_sweep(tmp_path / "killed").wait() == 0
+    assert results(tmp_path / "killed") == results(tmp_path / "whole")  # also: no temporary file is left
+
+
+def test_two_processes_on_one_folder(tmp_path):
+    processes = [start_sweep(tmp_path / "shared", n=30) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert start_sweep(tmp_path / "alone", n=30).wait() == 0
+    assert results(tmp_path / "shared") == results(tmp_path / "alone")
+
+
+def test_several_workers_make_the_same_records(options, tmp_path):
+    run_all("sweep", sweep_run, sweep_configs(5, 0.0), options, workers=2)
+    assert start_sweep(tmp_path / "alone", n=5, pause=0.0).wait() == 0
+    assert results(options.output) == results(tmp_path / "alone")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_sweep_says_how_to_resume(tmp_path, workers, number, status):
+    process = start_sweep(tmp_path / "out", n=1000, pause=0.05, workers=workers)
+    while not list((tmp_path / "out").glob("results/sweep/run*.json")):
+        time.sleep(0.05)
+        assert process.poll() is None
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == status and "the same command goes on" in errors and "Traceback" not in errors
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    process = start_sweep(tmp_path / "out", n=1000, pause=0.05, workers=2)
+    folder = tmp_path / "out" / "results" / "sweep"
+    while not list(folder.glob("run*.json")):
+        time.sleep(0.05)
+    process.kill()
+    process.communicate(timeout=20)  # returns only when every child has closed the shared pipes
+
+
+def test_the_summary_has_sorted_keys_and_six_digits(options):
+    path = write_summary("stem", {"b": 1 / 3, "a": [np.int64(2), np.nan, True]}, options)
+    assert path.read_text() == '{\n "a": [\n  2,\n  null,\n  true\n ],\n "b": 0.333333\n}\n'
+
+
+def test_intervals_are_those_of_the_textbooks():
+    values = [4.1, 5.0, 6.3, 5.5]
+    interval = mean_interval([*values, math.nan])
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (interval["low"], interval["high"]) == pytest.approx(tuple(expected)) and interval["n"] == 4
+    assert math.isnan(mean_interval([1.0])["low"])
+    assert geometric_interval([1, 10, 100])["mean"] == pytest.approx(10)
+    wilson = fraction_interval(9, 10)  # Wilson (1927): (0.5958, 0.9821)
+    assert (wilson["fraction"], wilson["low"], wilson["high"]) == pytest.approx((0.9, 0.5958, 0.9821), abs=1e-4)

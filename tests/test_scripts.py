@@ -1,0 +1,70 @@
+"""Every script end to end: on the quick preset shrunk further, from another folder; and its committed results."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from utils.cli import ROOT
+
+SCRIPTS = sorted([*(ROOT / "ist597_norms").glob("p*.py"), *(ROOT / "coms6998_hw2").glob("p*.py")])
+# What makes each script's quick preset smaller still; a script without an entry fails.
+SMALLEST = {
+    "p1_perceptron": {"training_sets": 20, "passes": 20, "sizes": [5, 20]},
+    "p2_1_vanishing_gradients": {"seeds": 1, "train_images": 200, "test_images": 100},
+}
+
+
+def python(*words, cwd):
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    words = [sys.executable, *map(str, words)]
+    done = subprocess.run(words, cwd=cwd, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def contents(folder):
+    return {
+        path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.suffix in (".json", ".svg")
+    }
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_script_runs_from_another_folder_and_redraws_the_same(script, tmp_path, dataset):
+    module = ".".join(script.relative_to(ROOT).with_suffix("").parts)
+    flags = ["--preset", "quick", "--output", str(tmp_path / "out")]
+    code = f"import {module} as m; m.PRESETS['quick'].update({SMALLEST[script.stem]!r}); "
+    python("-c", f"{code}m.main({flags!r})", cwd=tmp_path)
+    first = contents(tmp_path / "out")
+    summary = json.loads((tmp_path / "out" / "results" / f"{script.stem}.json").read_text())
+    records = sorted((tmp_path / "out" / "results" / script.stem).iterdir())
+    assert summary and records and all(path.suffix == ".json" for path in records)
+    for record in (json.loads(path.read_text()) for path in records):
+        assert record["config"].get("dataset", dataset) in (dataset, "fashion_mnist", "digits")
+    assert (tmp_path / "out" / "figures" / f"{script.stem}.png").stat().st_size > 5000
+    python("-c", f"{code}m.main({[*flags, '--replot']!r})", cwd=tmp_path)
+    assert contents(tmp_path / "out") == first
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_the_committed_summary_is_what_the_committed_records_say(script, tmp_path):
+    shutil.copytree(ROOT / "report" / "results" / script.stem, tmp_path / "results" / script.stem)
+    python(script, "--replot", "--output", tmp_path, cwd=tmp_path)
+    ours = json.loads((tmp_path / "results" / f"{script.stem}.json").read_text())
+    committed = json.loads((ROOT / "report" / "results" / f"{script.stem}.json").read_text())
+    assert approximately(ours, committed)
+
+
+def approximately(a, b):
+    """Compare two summaries; the last of six digits may differ between versions of the libraries."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(approximately(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(approximately, a, b))
+    if isinstance(a, float) and isinstance(b, float):
+        return a == pytest.approx(b, rel=2e-5, abs=1e-12)
+    return a == b

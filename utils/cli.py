@@ -1,0 +1,83 @@
+"""The command line that every script shares: `options = parse_args(__doc__, argv)`."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PRESETS = ("quick", "full")
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run a script and where its results go; nothing here changes what a config computes."""
+
+    preset: str = "full"
+    fresh: bool = False
+    replot: bool = False
+    device: str = "auto"
+    data_dir: Path = ROOT / "data"
+    output: Path | None = None
+
+    @property
+    def results_dir(self) -> Path:
+        """Folder of the summaries (<stem>.json) and of the records (<stem>/<name>.json)."""
+        return self._folder(full=ROOT / "report" / "results", name="results")
+
+    @property
+    def figures_dir(self) -> Path:
+        """Folder of the figures."""
+        return self._folder(full=ROOT / "figures", name="figures")
+
+    def _folder(self, full: Path, name: str) -> Path:
+        if self.output is not None:
+            return self.output / name
+        return full if self.preset == "full" else ROOT / "build" / "quick" / name
+
+
+DEFAULTS = Options()
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str):
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def parse_args(doc: str, argv: list[str] | None = None) -> Options:
+    """Return the options in `argv` (default: the process's own); `doc` is the script's docstring, shown by --help.
+
+    A flag or value that does not exist prints one sentence and exits with status 2 before anything is written.
+    """
+    parser = _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.add_argument(
+        "--preset",
+        choices=PRESETS,
+        default="full",
+        help="full: the assignment's protocol, into report/ and figures/; quick: the same on less, into build/quick/",
+    )
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--fresh", action="store_true", help="run again even where a valid record exists")
+    again.add_argument("--replot", action="store_true", help="only draw and summarise what is recorded")
+    parser.add_argument(
+        "--device", choices=DEVICES, default="auto", help="where to compute (default: the best there is)"
+    )
+    parser.add_argument(
+        "--data-dir", type=Path, default=ROOT / "data", metavar="DIR", help="the data sets (default: data/)"
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="put results/ and figures/ here instead")
+    options = Options(**vars(parser.parse_args(argv)))
+    for flag, folder in (("--data-dir", options.data_dir), ("--output", options.output)):
+        if folder is not None and folder.exists() and not folder.is_dir():
+            parser.error(f"argument {flag}: {str(folder)!r} is not a folder (choose a folder, or a path to make one)")
+    if options.device in ("cuda", "mps") and not _has(options.device):
+        parser.error(
+            f"argument --device: invalid choice: {options.device!r} is not on this machine (choose from auto, cpu)"
+        )
+    return options
+
+
+def _has(device: str) -> bool:
+    import torch
+
+    return torch.cuda.is_available() if device == "cuda" else torch.backends.mps.is_available()

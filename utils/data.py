@@ -1,0 +1,180 @@
+"""Data sets as NumPy arrays: `images, labels = load("mnist", data_dir, train=True)`, and a stratified `split`."""
+
+import contextlib
+import functools
+import gzip
+import io
+import os
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from utils.cli import Options
+
+NAMES = ("mnist", "fashion_mnist", "cifar10", "digits")
+TIMEOUT = 10  # seconds to wait for a mirror that does not answer
+
+
+class DataUnavailable(Exception):
+    """A data set is neither on disk nor to be had from its mirrors."""
+
+
+class DamagedFile(Exception):
+    """A file on disk is not what its publisher's MD5 sum says."""
+
+
+def load(name: str, data_dir: Path, train: bool, download: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Return images uint8 (n, h, w[, 3]) and labels int64 (n,), read-only, of the training or the test part.
+
+    Missing archives come from the mirrors that torchvision names (unless `download` is false), and every archive is
+    checked against torchvision's MD5 sums before it is read. `digits` are scikit-learn's, resized to 28 x 28.
+    Raises ValueError for an unknown name, DataUnavailable, and DamagedFile; a damaged file is never overwritten.
+    """
+    if name not in NAMES:
+        raise ValueError(f"data set {name!r} is unknown; choose from {', '.join(NAMES)}")
+    images, labels = _load(name, Path(data_dir).absolute(), train, download)
+    return images, labels
+
+
+@functools.lru_cache(maxsize=4)
+def _load(name, data_dir, train, download):
+    if name == "digits":
+        images, labels = _digits(train)
+    elif name == "cifar10":
+        images, labels = _cifar10(data_dir, train, download)
+    else:
+        images, labels = _idx(name, data_dir, train, download)
+    labels = labels.astype(np.int64)
+    images.flags.writeable = labels.flags.writeable = False
+    return images, labels
+
+
+def split(labels: np.ndarray, validation: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sorted indices (training, validation) of a stratified split with `validation` examples held out.
+
+    Raises ValueError (from scikit-learn) where a class would be left without an example.
+    """
+    from sklearn.model_selection import train_test_split
+
+    indices = np.arange(len(labels))
+    training, held_out = train_test_split(indices, test_size=validation, stratify=labels, random_state=seed)
+    return np.sort(training), np.sort(held_out)
+
+
+def resolve(configs: list[dict], options: Options) -> list[dict]:
+    """Return the configs with a data set that can be loaded: their own or, on the quick preset, the embedded digits.
+
+    Where a data set cannot be had, the full preset ends with one message and status 1; the quick preset says so and
+    goes on with `digits`, which the configs then name. A damaged file ends both. Drawing alone needs no data.
+    """
+    if options.replot and options.preset == "full":
+        return configs
+    usable = {name: _usable(name, options) for name in sorted({config["dataset"] for config in configs})}
+    return [{**config, "dataset": usable[config["dataset"]]} for config in configs]
+
+
+def _usable(name: str, options: Options) -> str:
+    try:
+        load(name, options.data_dir, train=True, download=not options.replot)
+        load(name, options.data_dir, train=False, download=not options.replot)
+    except DamagedFile as error:
+        sys.exit(str(error))
+    except DataUnavailable as error:
+        if options.preset == "full":
+            sys.exit(str(error))
+        print(f"WARNING: {error}\nWARNING: going on with the embedded digits instead of {name}.", file=sys.stderr)
+        return "digits"
+    return name
+
+
+def _digits(train):
+    from scipy.ndimage import zoom
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    digits = load_digits()
+    enlarged = zoom(digits.images, (1, 3.5, 3.5), order=1)  # 8 x 8 -> 28 x 28, values 0 to 16
+    images = np.rint(enlarged * (255 / 16)).clip(0, 255).astype(np.uint8)
+    parts = train_test_split(np.arange(len(images)), test_size=0.2, stratify=digits.target, random_state=0)
+    indices = np.sort(parts[0] if train else parts[1])
+    return images[indices], digits.target[indices]
+
+
+def _idx(name, data_dir, train, download):
+    from torchvision.datasets import MNIST, FashionMNIST
+
+    dataset = {"mnist": MNIST, "fashion_mnist": FashionMNIST}[name]
+    folder = data_dir / dataset.__name__ / "raw"
+    sums = dict(dataset.resources)
+    prefix = "train" if train else "t10k"
+    arrays = []
+    for kind, header in (("images-idx3", 16), ("labels-idx1", 8)):
+        archive = f"{prefix}-{kind}-ubyte.gz"
+        content = gzip.decompress(_verified(name, folder / archive, sums[archive], dataset.mirrors, download))
+        arrays.append(np.frombuffer(content, np.uint8, offset=header))
+    images, labels = arrays
+    return images.reshape(-1, 28, 28), labels
+
+
+def _cifar10(data_dir, train, download):
+    from torchvision.datasets import CIFAR10
+
+    mirror = CIFAR10.url.removesuffix(CIFAR10.filename)
+    _verified("cifar10", data_dir / CIFAR10.filename, CIFAR10.tgz_md5, [mirror], download)
+    batches = data_dir / CIFAR10.base_folder
+    for file, md5 in [*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])]:
+        if os.path.lexists(batches / file):
+            _read_verified(batches / file, md5)
+    with contextlib.redirect_stdout(io.StringIO()):
+        dataset = CIFAR10(data_dir, train=train, download=True)  # unpacks; the archive is there, so no network
+    return dataset.data, np.array(dataset.targets)
+
+
+def _verified(name, path, md5, mirrors, download) -> bytes:
+    """Return the bytes of the archive `path`, after downloading it if it is missing."""
+    if not os.path.lexists(path):
+        _download(name, path, md5, mirrors if download else [])
+    return _read_verified(path, md5)
+
+
+def _read_verified(path, md5) -> bytes:
+    from torchvision.datasets.utils import check_md5
+
+    try:
+        content = path.read_bytes()
+        intact = check_md5(path, md5)
+    except OSError as error:
+        raise DamagedFile(f"{path} cannot be read ({error.strerror}); remove it and put the original there.") from error
+    if not intact:
+        raise DamagedFile(
+            f"{path} is damaged: its MD5 sum is not {md5}; it was neither used nor changed. "
+            f"Remove it, and it will be downloaded again, or put the original there."
+        )
+    return content
+
+
+def _download(name, path, md5, mirrors):
+    from torchvision.datasets.utils import download_url
+
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)
+    try:
+        for mirror in mirrors:
+            # Into a folder of its own first: an interrupted download leaves no file under the archive's name.
+            with contextlib.suppress(OSError, RuntimeError), tempfile.TemporaryDirectory() as folder:
+                download_url(mirror + path.name, folder, path.name, md5)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial = path.with_name(f".{path.name}.{os.getpid()}")
+                partial.write_bytes((Path(folder) / path.name).read_bytes())
+                os.replace(partial, path)
+                return
+    finally:
+        socket.setdefaulttimeout(timeout)
+    tried = f"tried {' and '.join(mirrors)}" if mirrors else "not downloaded"
+    raise DataUnavailable(
+        f"{name} is not at {path} and could not be downloaded ({tried}). "
+        f"Put {path.name} into {path.parent}, or name another data folder with --data-dir."
+    )

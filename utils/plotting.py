@@ -1,0 +1,74 @@
+"""How every figure looks and where it is saved: `figure, axes = subplots(1, 2)`, then `save(figure, stem, options)`."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from utils.cli import Options
+
+STYLE = Path(__file__).with_name("report.mplstyle")
+WIDTH = 5.5  # inches: the report's column
+
+# Okabe and Ito's colour-blind-safe palette; a variant has one color in every figure.
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
+)  # fmt: skip
+COLORS = {"perceptron": BLUE, "hinge": VERMILION, "maximum margin": GREEN}
+
+
+def subplots(rows: int = 1, columns: int = 1, height: float = 3.0, **keywords) -> tuple[Figure, np.ndarray]:
+    """Return a figure as wide as the report's column and `height` inches high, and its axes (rows, columns)."""
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    mpl.rcdefaults()
+    plt.style.use(STYLE)
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False, **keywords)
+    return figure, axes
+
+
+def label_panels(axes: np.ndarray):
+    """Write a, b, c, ... at the upper left of the axes."""
+    for letter, ax in zip("abcdefghijklmnopqrstuvwxyz", axes.flat, strict=False):
+        ax.set_title(letter, loc="left", fontweight="bold")
+
+
+def show_interval(ax, x, intervals: list[dict], color: str, label: str | None = None, **keywords):
+    """Draw a line through the intervals' means over x, and a band from low to high."""
+    low, mean, high = (np.array([interval[key] for interval in intervals], float) for key in ("low", "mean", "high"))
+    ax.plot(x, mean, color=color, label=label, **keywords)
+    ax.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
+
+
+def show_violins(ax, positions, values: list, color: str, width: float = 0.8):
+    """Draw a violin, from its least to its greatest value, for each array of values; a constant one is a line."""
+    constant = [np.ptp(array) == 0 for array in values]
+    # The kernel density of a constant does not exist; two values a hair apart stand for it.
+    spread = [
+        array + np.linspace(0, 1e-9, len(array)) if flat else array
+        for array, flat in zip(values, constant, strict=True)
+    ]
+    parts = ax.violinplot(spread, positions, widths=width, showextrema=False)
+    for body in parts["bodies"]:
+        body.set(facecolor=color, edgecolor=BLACK, linewidth=0.4, alpha=0.9)
+    for position, array, flat in zip(positions, values, constant, strict=True):
+        if flat:
+            ax.plot([position - width / 2, position + width / 2], [array[0]] * 2, color=color, linewidth=1)
+
+
+def save(figure: Figure, name: str, options: Options, dataset: str | None = None) -> Path:
+    """Save <figures>/<name>.png and .svg and return the PNG's path; the title names a stand-in data set."""
+    import matplotlib.pyplot as plt
+
+    if dataset == "digits":
+        figure.suptitle("digits (stand-in data set)", fontsize=8, color=VERMILION)
+    options.figures_dir.mkdir(parents=True, exist_ok=True)
+    path = options.figures_dir / f"{name}.png"
+    figure.savefig(path, metadata={"Software": None})
+    figure.set_layout_engine("none")  # the axes stay where they are now; laying them out again costs seconds
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    plt.close(figure)
+    print(f"{name}: figure in {path}")
+    return path

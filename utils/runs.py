@@ -1,0 +1,308 @@
+"""Runs and their records: every config is run once, written atomically, and read back as one table.
+
+frame = run_all(stem, run, configs, options)      # one row for each config
+write_summary(stem, summarise(frame), options)    # what the figures' captions and the report read
+"""
+
+import contextlib
+import fcntl
+import functools
+import importlib
+import json
+import math
+import multiprocessing
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from tqdm import tqdm
+
+from utils.cli import DEFAULTS, ROOT, Options
+
+CONFIDENCE = 0.95
+
+
+def run_all(
+    stem: str, run: Callable[[dict], dict], configs: list[dict], options: Options, workers: int = 1
+) -> pd.DataFrame:
+    """Run every config that has no valid record, and return all records as a table: a row a config, in order.
+
+    A config is a flat dict of JSON values, "seed" included; its key "name", if there, names the record. `run`
+    returns a dict of JSON values or NumPy arrays; its key "precision" goes to the record's environment. A record
+    is valid exactly when its config equals the requested one. With several `workers`, as many processes share the
+    runs; `run` must then be picklable and see to its own number of threads. Columns: the config's keys, the result's.
+    Ends the program with status 1 where a run raised (the others are recorded first), with 130 or 143 where it was
+    interrupted, saying how to resume.
+    """
+    folder = options.results_dir / stem
+    paths = {path: config for config in configs for path in [folder / f"{record_name(config)}.json"]}
+    if len(paths) != len(configs):
+        raise ValueError(f"{stem}: two of the {len(configs)} configs have one name")
+    todo = {path: config for path, config in paths.items() if options.fresh or read_record(path, config) is None}
+    if options.replot:
+        if todo:
+            print(f"{stem}: {len(todo)} of {len(configs)} runs are not recorded in {folder}", file=sys.stderr)
+        if len(todo) == len(configs):
+            sys.exit(f"{stem}: nothing to draw; run without --replot first.")
+    else:
+        _run(stem, run, todo, folder, options, workers)
+    records = [record for path, config in paths.items() if (record := read_record(path, config)) is not None]
+    return pd.DataFrame([{**record["config"], **record["result"], "seconds": record["seconds"]} for record in records])
+
+
+def record_name(config: dict) -> str:
+    """Return the file name of a config's record, without its ending."""
+    name = config.get("name") or "_".join(f"{key}={value}" for key, value in config.items())
+    return "".join(character if character.isalnum() or character in "._=-+" else "-" for character in str(name))
+
+
+def read_record(path: Path, config: dict) -> dict | None:
+    """Return the record at `path` if it is one of exactly this config, else None."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        valid = record["config"] == config and isinstance(record["result"], dict) and record["seconds"] >= 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return record if valid else None
+
+
+def write_summary(stem: str, summary: dict, options: Options = DEFAULTS) -> Path:
+    """Write <results>/<stem>.json, keys sorted, numbers to six significant digits, and return its path."""
+    path = options.results_dir / f"{stem}.json"
+    _write(path, to_json(summary, digits=6)[0], indent=1)
+    print(f"{stem}: summary in {_shown(path)}")
+    return path
+
+
+def mean_interval(values) -> dict:
+    """Return {"mean", "low", "high", "n"}: the mean of the values with Student's 95% confidence interval.
+
+    NaN (a diverged run) counts neither in the mean nor in n; the interval is NaN where n < 2.
+    """
+    values = np.asarray(values, dtype=float)
+    values = values[np.isfinite(values)]
+    n, mean = len(values), values.mean() if len(values) else math.nan
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * stats.sem(values) if n > 1 else math.nan
+    return {"mean": mean, "low": mean - half, "high": mean + half, "n": n}
+
+
+def geometric_interval(values) -> dict:
+    """Return {"mean", "low", "high", "n"} of positive values: the geometric mean, its interval taken on the logs."""
+    interval = mean_interval(np.log(np.asarray(values, dtype=float)))
+    return {key: value if key == "n" else math.exp(value) for key, value in interval.items()}
+
+
+def fraction_interval(successes: int, n: int) -> dict:
+    """Return {"fraction", "low", "high", "n"}: a share of n with Wilson's 95% interval."""
+    interval = stats.binomtest(int(successes), int(n)).proportion_ci(CONFIDENCE, method="wilson")
+    return {"fraction": successes / n, "low": interval.low, "high": interval.high, "n": int(n)}
+
+
+def progress(items, total: int, label: str) -> Iterator:
+    """Yield the items with a progress bar on a terminal, and with plain lines every ten seconds elsewhere."""
+    if sys.stderr.isatty():
+        yield from tqdm(items, total=total, desc=label, leave=False)
+        return
+    start = shown = time.monotonic()
+    for done, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - shown > 10:
+            shown, left = now, (now - start) / done * (total - done)
+            print(f"{label}: {done}/{total} done, about {left:.0f} s left", file=sys.stderr, flush=True)
+
+
+def to_json(value, digits: int | None = None):
+    """Return (value in plain JSON types, whether it held a NaN or an infinity, which become null).
+
+    With `digits`, floats are rounded to that many significant digits.
+    """
+    if isinstance(value, dict):
+        pairs = {str(key): to_json(item, digits) for key, item in value.items()}
+        return {key: pair[0] for key, pair in pairs.items()}, any(pair[1] for pair in pairs.values())
+    if isinstance(value, (list, tuple, np.ndarray)):
+        pairs = [to_json(item, digits) for item in value]
+        return [pair[0] for pair in pairs], any(pair[1] for pair in pairs)
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value), False
+    if isinstance(value, (int, np.integer)):
+        return int(value), False
+    if isinstance(value, (float, np.floating)):
+        value = float(value)
+        if not math.isfinite(value):
+            return None, True
+        return (float(f"{value:.{digits}g}") if digits else value), False
+    if value is None or isinstance(value, str):
+        return value, False
+    raise TypeError(f"a record holds JSON values, not {type(value).__name__}: {value!r}")
+
+
+def _run(stem, run, todo, folder, options, workers):
+    if not todo:
+        print(f"{stem}: every run is recorded in {_shown(folder)}")
+        return
+    print(f"{stem}: {len(todo)} runs to do, records in {_shown(folder)}", flush=True)
+    _clear_litter(folder)
+    failed = []
+    with _resumable(stem):
+        for path, record, error in progress(_attempts(run, todo, options, workers), len(todo), stem):
+            if error:
+                print(error, file=sys.stderr)
+                failed.append(todo[path])
+            elif record:
+                _write(path, record)
+    if failed:
+        listing = "\n".join(f"  {json.dumps(config)}" for config in failed)
+        sys.exit(f"{stem}: {len(failed)} of {len(todo)} runs failed, the others are recorded:\n{listing}")
+
+
+def _attempts(run, todo, options, workers):
+    """Yield (path, record, error) for each run, here or, with several workers, from processes as they finish."""
+    if workers == 1 or len(todo) == 1:
+        for path, config in todo.items():
+            yield path, *_attempt(run, path, config, options)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(todo)), context, initializer=_follow_parent) as pool:
+        try:
+            paths = {pool.submit(_attempt, run, path, config, options): path for path, config in todo.items()}
+            for future in as_completed(paths):
+                try:
+                    yield paths[future], *future.result()
+                except BrokenProcessPool as error:  # a worker was killed, for want of memory perhaps
+                    yield paths[future], None, f"{error} ({paths[future].stem})"
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in multiprocessing.active_children():
+                worker.terminate()
+            raise
+
+
+def _attempt(run, path, config, options):
+    """Return (record, error): the record is None where another process has written it meanwhile."""
+    if not options.fresh and read_record(path, config) is not None:
+        return None, None
+    start = time.perf_counter()
+    try:
+        result, diverged = to_json(run(config))
+    except Exception:
+        return None, traceback.format_exc()
+    precision = result.pop("precision", "float64")
+    record = {
+        "config": to_json(config)[0],
+        "result": {**result, "diverged": True} if diverged else result,
+        "environment": {**environment(options), "precision": precision},
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+    return record, None
+
+
+def _follow_parent():
+    """Leave Ctrl-C to the parent, and end when it ends, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch():
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def environment(options: Options) -> dict:
+    """Return what a record says of the machine and the versions it was computed with."""
+    found = {"device": "cpu", "python": platform.python_version(), "numpy": np.__version__, "commit": _commit()}
+    for library in ("torch", "tensorflow"):
+        if library in sys.modules:
+            found[library] = importlib.import_module(library).__version__
+    if "torch" in found and options.device != "cpu":
+        import torch
+
+        if torch.cuda.is_available():
+            found["device"] = torch.cuda.get_device_name()
+        elif options.device == "mps":
+            found["device"] = "mps"
+    return found
+
+
+@functools.cache
+def _commit():
+    def git(*words):
+        return subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("-modified" if git("status", "--porcelain", "--", "*.py") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _refuse(constant):
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _write(path: Path, value: dict, indent: int | None = None):
+    """Write JSON so that at any moment the file is the old one or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(value, allow_nan=False, sort_keys=True, indent=indent, ensure_ascii=False) + "\n"
+    with _locked(path.parent):
+        temporary = path.with_name(f".{path.name}.tmp")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+
+
+def _clear_litter(folder: Path):
+    """Remove what a killed process left half-written; the lock tells that nobody is writing it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder):
+        for leftover in folder.glob(".*.json.tmp"):
+            leftover.unlink()
+
+
+@contextlib.contextmanager
+def _locked(folder: Path):
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # the system releases it when the process dies
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _resumable(stem):
+    """Turn Ctrl-C and SIGTERM into one sentence and the usual exit status."""
+    terminated = []
+
+    def stop(signum, frame):
+        terminated.append(signum)
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(
+            f"\n{stem}: interrupted; every finished run is recorded, the same command goes on from there.",
+            file=sys.stderr,
+        )
+        sys.exit(143 if terminated else 130)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _shown(path: Path):
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
