@@ -30,6 +30,7 @@ DEEP = 20  # hidden layers of a second ReLU network, where a factor of sqrt(2) f
 STANDARD_DEVIATIONS = [0.01, 0.05, 0.10, 0.14, 0.28, 1.0]  # the article's 0.10, 0.14, 0.28, and two beyond either side
 SCHEMES = {"tanh": ["glorot"], "sigmoid": ["glorot"], "relu": ["glorot", "he"]}
 BATCH_SIZE, LEARNING_RATE = 64, 0.1  # plain SGD: its step is proportional to the gradient, so a vanished one shows
+DEEP_LEARNING_RATE = 0.03  # at 0.1 one of five deep networks with He's weights diverged
 SATURATED = {"tanh": (-0.99, 0.99), "sigmoid": (0.01, 0.99), "relu": (0.0, np.inf)}  # outside: no gradient to speak of
 QUANTILES = np.linspace(0, 1, 51)  # what is kept of each layer's distribution
 PRESETS = {
@@ -136,7 +137,7 @@ def configs(preset: str) -> list[dict]:
             "scheme": scheme,
             "depth": depth,
             "batch_size": BATCH_SIZE,
-            "learning_rate": LEARNING_RATE,
+            "learning_rate": LEARNING_RATE if depth == DEPTH else DEEP_LEARNING_RATE,
             **{key: size[key] for key in ("epochs", "train_images", "test_images")},
             "seed": seed,
         }
@@ -189,7 +190,8 @@ def measure(layers: nn.ModuleList, activation: str, x: torch.Tensor, y: torch.Te
         "dead_units": [share.all(dim=0).float().mean().item() for share in outside],
         "quantiles_preactivation": [quantiles(z) for z in before],
         "quantiles_activation": [quantiles(h) for h in after],
-        "quantiles_gradient": [quantiles(g) for g in by_activation],
+        "quantiles_gradient_activation": [quantiles(g) for g in by_activation],
+        "quantiles_gradient_weight": [quantiles(g) for g in by_weight],
     }
 
 
@@ -234,6 +236,7 @@ def summarise(frame) -> dict:
     """Return for each activation and initialization the gradient's ratio, saturation, training, and the theory."""
     summary = {"protocol": dict(frame.iloc[0][["dataset", "epochs", "train_images", "test_images", "learning_rate"]])}
     summary["protocol"] |= {"batch_size": BATCH_SIZE, "seeds": frame.seed.nunique(), "saturated": SATURATED["tanh"][1]}
+    summary["protocol"]["deep_learning_rate"] = DEEP_LEARNING_RATE
     summary["settings"] = []
     for (activation, scheme, depth), rows in frame.groupby(["activation", "scheme", "depth"], sort=False):
         name = setting_name(activation, scheme, depth)
@@ -259,17 +262,13 @@ def summarise(frame) -> dict:
             "diverged": int(np.isnan(column["train_loss"][:, -1]).sum()),
         }
     for depth in (DEPTH, DEEP):
-        glorot, he = (
-            np.array(
-                frame[
-                    (frame.scheme == scheme) & (frame.depth == depth) & (frame.activation == "relu")
-                ].train_loss.tolist(),
-                float,
-            )
-            for scheme in SCHEMES["relu"]
-        )
-        summary[f"relu_glorot_minus_he_{depth}_layers"] = {
-            f"epoch{epoch}": mean_interval(glorot[:, epoch] - he[:, epoch]) for epoch in range(1, glorot.shape[1])
+        relu = frame[(frame.activation == "relu") & (frame.depth == depth)]
+        losses = relu.pivot_table("train_loss", "seed", "scheme", aggfunc="first")[SCHEMES["relu"]].dropna()
+        glorot, he = (np.array(losses[scheme].tolist(), dtype=float) for scheme in SCHEMES["relu"])
+        summary[f"relu_glorot_over_he_{depth}_layers"] = {
+            "first_epoch": geometric_interval(glorot[:, 1] / he[:, 1]),
+            "last_epoch": geometric_interval(glorot[:, -1] / he[:, -1]),
+            "all_epochs": geometric_interval(np.exp(np.mean(np.log(glorot[:, 1:] / he[:, 1:]), axis=1))),
         }
     return summary
 
@@ -279,23 +278,28 @@ def _is_list(column) -> bool:
 
 
 def draw(frame, summary: dict) -> Figure:
-    """Return the main figure: gradient against layer with the theory, above the training loss; a column each."""
-    figure, axes = plotting.subplots(2, len(SCHEMES), height=4.6, sharey="row")
+    """Return the main figure, a column each activation: signal and gradient with the theory, and training loss."""
+    figure, axes = plotting.subplots(3, len(SCHEMES), height=5.8, sharey="row")
     frame = frame[frame.depth == DEPTH]
-    for (gradients, training), (activation, rows) in zip(axes.T, frame.groupby("activation", sort=False), strict=True):
+    for (signals, gradients, training), (activation, rows) in zip(
+        axes.T, frame.groupby("activation", sort=False), strict=True
+    ):
         for scheme, runs in rows.groupby("scheme", sort=False):
             color, numbers = SETTING_COLORS[scheme], summary[setting_name(activation, scheme, DEPTH)]
             layers = np.arange(1, DEPTH + 1)
             style = {"color": color, "linestyle": "none", "marker": "o", "label": LABELS[scheme]}
+            signals.plot(layers, [layer["mean"] for layer in numbers["rms_preactivation"]], **style)
+            signals.plot(layers, numbers["rms_preactivation_theory"], color=color, linewidth=0.8)
             gradients.plot(layers, [layer["mean"] for layer in numbers["relative_gradient"]], **style)
             gradients.plot(layers, numbers["relative_gradient_theory"], color=color, linewidth=0.8)
             losses = np.array(runs.train_loss.tolist(), dtype=float)
             training.plot(losses.T, color=color, linewidth=0.5, alpha=0.5)
             training.plot(losses.mean(axis=0), color=color)
-        gradients.set(title=activation, yscale="log", xlabel="hidden layer", xticks=layers)
-        training.set(xlabel="epoch", yscale="log", ylim=(1e-2, 20))
-    axes[0, 0].set_ylabel("gradient, relative to layer 5")
-    axes[1, 0].set_ylabel("training loss")
+        signals.set(title=activation, yscale="log", xlabel="hidden layer", xticks=layers)
+        gradients.set(yscale="log", xlabel="hidden layer", xticks=layers)
+        training.set(xlabel="epoch", yscale="log", ylim=(1e-2, 20), xticks=range(losses.shape[1]))
+    for ax, label in zip(axes[:, 0], ("pre-activation (rms)", "gradient / layer 5's", "training loss"), strict=True):
+        ax.set_ylabel(label)
     plotting.label_panels(axes)
     handles = {label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
@@ -305,15 +309,25 @@ def draw(frame, summary: dict) -> Figure:
 def draw_violins(frame, activation: str) -> Figure:
     """Return one activation's violins of the first seed, layers 1 to 5: a row each initialization."""
     rows = frame[(frame.activation == activation) & (frame.depth == DEPTH) & (frame.seed == frame.seed.min())]
-    figure, axes = plotting.subplots(len(rows), 3, height=0.68 * len(rows) + 0.5, sharex=True)
+    figure, axes = plotting.subplots(len(rows), 4, height=0.68 * len(rows) + 0.5, sharex=True)
     layers = np.arange(1, DEPTH + 1)
     for line, row in zip(axes, rows.itertuples(), strict=True):
-        columns = (row.quantiles_preactivation, row.quantiles_activation, row.quantiles_gradient)
+        columns = (
+            row.quantiles_preactivation,
+            row.quantiles_activation,
+            row.quantiles_gradient_activation,
+            row.quantiles_gradient_weight,
+        )
         for ax, column in zip(line, columns, strict=True):
             values = np.array(column, dtype=float)
             plotting.show_violins(ax, layers, list(values), SETTING_COLORS[row.scheme])
+            ax.ticklabel_format(axis="y", scilimits=(-2, 2))
+            ax.tick_params(labelsize=6)
+            ax.yaxis.get_offset_text().set_fontsize(6)
         line[0].set_ylabel(LABELS[row.scheme])
-    for ax, title in zip(axes[0], ("pre-activation", "activation", "gradient of the loss"), strict=True):
+    for ax, title in zip(
+        axes[0], ("pre-activation", "activation", "gradient (activation)", "gradient (weight)"), strict=True
+    ):
         ax.set_title(title)
     axes[-1, 0].set_xticks(layers)
     figure.align_ylabels(axes[:, 0])

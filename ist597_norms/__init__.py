@@ -1,0 +1,1 @@
+"""IST597, assignment #01000: normalization written in basic TensorFlow operations."""

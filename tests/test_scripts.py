@@ -13,6 +13,8 @@ from utils.cli import ROOT
 SCRIPTS = sorted([*(ROOT / "ist597_norms").glob("p*.py"), *(ROOT / "coms6998_hw2").glob("p*.py")])
 # What makes each script's quick preset smaller still; a script without an entry fails.
 SMALLEST = {
+    "p1_check_gradients": {"shapes": ["dense"], "steps": 2},
+    "p2_2_dying_relu": {"networks": 20, "epochs": 1, "map_networks": 500, "rai_networks": 50},
     "p1_perceptron": {"training_sets": 20, "passes": 20, "sizes": [5, 20]},
     "p2_1_vanishing_gradients": {"seeds": 1, "train_images": 200, "test_images": 100},
 }

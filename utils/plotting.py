@@ -15,7 +15,17 @@ WIDTH = 5.5  # inches: the report's column
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
 )  # fmt: skip
-COLORS = {"perceptron": BLUE, "hinge": VERMILION, "maximum margin": GREEN}
+COLORS = {
+    "perceptron": BLUE,
+    "hinge": VERMILION,
+    "maximum margin": GREEN,
+    "relu": BLUE,
+    "leaky": VERMILION,
+    "none": BLACK,
+    "batch": BLUE,
+    "layer": VERMILION,
+    "weight": GREEN,
+}
 
 
 def subplots(rows: int = 1, columns: int = 1, height: float = 3.0, **keywords) -> tuple[Figure, np.ndarray]:

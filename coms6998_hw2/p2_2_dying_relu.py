@@ -1,0 +1,348 @@
+"""Questions 2.2 and 2.3: how often a deep, narrow ReLU network collapses to a constant, and whether leaky ReLU helps.
+
+2.2: train 1,000 ReLU networks of ten layers and width two on |x|, x uniform in [-sqrt 7, sqrt 7], 3,000 points each,
+minibatches of 64. What fraction collapses; is it close to the 90% of Lu et al. (2020)? 2.3: the same with leaky ReLU.
+
+    python coms6998_hw2/p2_2_dying_relu.py                  the full protocol, about 25 min on two CPU cores
+    python coms6998_hw2/p2_2_dying_relu.py --preset quick   fewer networks and epochs, about 30 s
+
+Writes report/results/p2_2_dying_relu/*.json and their summary, and figures/p2_2_dying_relu.png (collapse against
+epochs, threshold, depth; examples), ..._map.png (born dead, width by depth), ..._values.png (where the collapsed sit).
+"""
+
+import os
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from scipy import stats
+
+from coms6998_hw2 import relu_ensemble as ensemble
+from utils import plotting
+from utils.cli import parse_args
+from utils.runs import fraction_interval, run_all, write_summary
+
+STEM = "p2_2_dying_relu"
+POINTS, BATCH_SIZE, NETWORKS, WIDTH = 3000, 64, 1000, 2  # the assignment's
+# An L-layer network has L - 1 hidden layers in the paper; a later edition of the assignment says ten hidden layers.
+HIDDEN, HIDDEN_TOO = 9, 10
+SLOPE = 0.01  # leaky ReLU's, the assignment's
+LEARNING_RATE = 1e-3  # Adam's default; the paper's optimizer, step size and number of epochs are not known
+CHECKPOINTS = [0, 1, 2, 5, 10, 20, 50, 100]
+COLLAPSED_R2 = 0.01  # primary definition: the network explains less than 1% of the target's variance
+THRESHOLDS = np.logspace(-8, 0, 33)  # on the output's range, relative to the target's
+MAP_WIDTHS, MAP_HIDDEN = range(1, 11), 40
+PRESETS = {
+    "full": {
+        "networks": NETWORKS,
+        "epochs": 100,
+        "seeds": 3,
+        "map_networks": 1_000_000,
+        "rai_networks": 100_000,
+        "slopes": [0.001, 0.003, 0.03, 0.1, 0.3],
+        "widths": [3, 4, 5, 10],
+    },
+    "quick": {
+        "networks": 100,
+        "epochs": 5,
+        "seeds": 1,
+        "map_networks": 10_000,
+        "rai_networks": 1000,
+        "slopes": [0.1],
+        "widths": [5],
+    },
+}
+WORTH_COMPILING = 20_000  # networks x epochs beyond which compilation (about 20 s) pays
+LABELS = {"relu": "ReLU", "leaky": "leaky ReLU (0.01)"}
+
+
+def configs(preset: str) -> list[dict]:
+    """Return the runs: the main protocol, each of its choices varied, and the born-dead simulations."""
+    size = PRESETS[preset]
+    main = {
+        "kind": "train", "variation": "none", "target": "abs", "initialization": "he", "slope": 0.0, "width": WIDTH,
+        "hidden": HIDDEN, "loss": "mse", "optimizer": "adam", "learning_rate": LEARNING_RATE, "epochs": size["epochs"],
+        "batch_size": BATCH_SIZE, "points": POINTS, "networks": size["networks"], "seed": 0,
+    }  # fmt: skip
+    variations = {
+        "x_sin_5x": {"target": "x_sin_5x"},
+        "step_sin_5x": {"target": "step_sin_5x"},
+        "x_sin_5x mae": {"target": "x_sin_5x", "loss": "mae"},
+        "sgd 0.01": {"optimizer": "sgd", "learning_rate": 0.01},
+        "adam 0.01": {"learning_rate": 0.01},
+        "glorot": {"initialization": "glorot"},
+        "pytorch": {"initialization": "pytorch"},
+        **{f"width {width}": {"width": width} for width in size["widths"]},
+        "rai": {"initialization": "rai"},
+    }
+    runs = []
+    for hidden in (HIDDEN, HIDDEN_TOO):
+        for name, slope in (("relu", 0.0), ("leaky", SLOPE)):
+            for seed in range(size["seeds"]):
+                change = {"hidden": hidden, "slope": slope, "seed": seed}
+                runs.append({"name": f"{name}_{hidden}_hidden_seed{seed}", **main, **change})
+    for variation, change in variations.items():
+        runs.append({"name": f"relu_{variation}", **main, "variation": variation, **change})
+    for slope in size["slopes"]:
+        runs.append({"name": f"slope_{slope:g}", **main, "variation": f"slope {slope:g}", "slope": slope})
+    for hidden in (HIDDEN, HIDDEN_TOO):
+        born = {"initialization": "rai", "epochs": 0, "networks": size["rai_networks"], "hidden": hidden}
+        runs.append({"name": f"rai_born_{hidden}_hidden", **main, "variation": "rai born", **born})
+    for width in MAP_WIDTHS:
+        networks = size["map_networks"]
+        born = {"kind": "born_dead", "width": width, "hidden": MAP_HIDDEN, "networks": networks, "seed": 0}
+        runs.append({"name": f"born_dead_width_{width}", **born})
+    return runs
+
+
+def run(config: dict) -> dict:
+    """Return a config's counts and, for its networks at the end, arrays; see `train_and_watch`."""
+    torch.set_num_threads(1)  # the tensors of a chunk are small; the sweep uses the other cores
+    if config["kind"] == "born_dead":
+        dead = ensemble.count_born_dead(config["width"], config["hidden"], config["networks"], config["seed"])
+        return {"precision": "float32", "dead": dead}
+    return train_and_watch(config)
+
+
+def train_and_watch(config: dict) -> dict:
+    """Draw, train and evaluate the config's networks, a chunk at a time.
+
+    Returns "epochs_seen" (c,), the checkpoints; for each of them how many networks have r2 < 0.01 ("collapsed"), r2 >
+    0.99 ("fitted"), are exactly constant ("constant"), or have a relative range below each threshold ("below",
+    (c, 33)); for every network at the end "r2", "range", "left_range", "right_range" and "value"; and "examples".
+    """
+    seen = [epoch for epoch in CHECKPOINTS if epoch <= config["epochs"]]
+    counts = {key: np.zeros(len(seen), dtype=int) for key in ("collapsed", "fitted", "constant")}
+    counts["below"] = np.zeros((len(seen), len(THRESHOLDS)), dtype=int)
+    finals = []
+    compiled = config["networks"] * config["epochs"] >= WORTH_COMPILING
+    for first in range(0, config["networks"], ensemble.CHUNK):
+        numbers = range(first, min(first + ensemble.CHUNK, config["networks"]))
+        layers = ensemble.draw_layers(
+            config["width"], config["hidden"], config["initialization"], config["seed"], numbers
+        )
+
+        def watch(epoch, layers):
+            if epoch not in seen:
+                return
+            found = ensemble.evaluate(layers, config["slope"], config["target"])
+            i = seen.index(epoch)
+            counts["collapsed"][i] += np.sum(found["r2"] < COLLAPSED_R2)
+            counts["fitted"][i] += np.sum(found["r2"] > 1 - COLLAPSED_R2)
+            counts["constant"][i] += np.sum(found["range"] == 0)
+            counts["below"][i] += np.sum(found["range"][:, None] < THRESHOLDS, axis=0)
+            if epoch == seen[-1]:
+                finals.append(found)
+
+        watch(0, layers)
+        if config["epochs"]:
+            layers = [(weight.float(), bias.float()) for weight, bias in layers]
+            x = ensemble.draw_points(config["points"], config["seed"], numbers).float()
+            keys = ("slope", "loss", "optimizer", "learning_rate", "batch_size", "epochs", "seed")
+            choices = {key: config[key] for key in keys}
+            ensemble.train(
+                layers, x, ensemble.TARGETS[config["target"]](x), **choices, compiled=compiled, after_epoch=watch
+            )
+    result = {"precision": "float32, compiled" if compiled else "float32", "epochs_seen": seen, **counts}
+    if config["epochs"]:
+        final = {key: np.concatenate([found[key] for found in finals]) for key in finals[0]}
+        result["examples"] = examples(final)
+        for key in ("r2", "range", "left_range", "right_range", "value"):
+            result[key] = [float(f"{number:.4g}") for number in final[key]]
+    return result
+
+
+def kinds(r2: np.ndarray, left_range: np.ndarray, right_range: np.ndarray) -> np.ndarray:
+    """Return each network's kind (R,): "collapsed" (r2 < 0.01), "half" (else, flat on one side of zero), or "alive"."""
+    flat = np.minimum(left_range, right_range) < 1e-3
+    return np.where(r2 < COLLAPSED_R2, "collapsed", np.where(flat, "half", "alive"))
+
+
+def examples(final: dict) -> dict:
+    """Return the output, at 101 points of the interval, of the first network of each kind."""
+    kind = kinds(final["r2"], final["left_range"], final["right_range"])
+    return {name: np.round(final["curve"][list(kind).index(name), ::10], 4) for name in sorted(set(kind))}
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray) -> dict:
+    """Return the paired comparison of two outcomes (R,) of the same networks: shares, their difference, its interval.
+
+    The difference of the marginal shares is (b - c) / n, b and c counting the pairs that differ; the interval is
+    Wald's for paired proportions (Agresti, Categorical Data Analysis, section 10.1), p McNemar's exact test.
+    """
+    b, c, n = int(np.sum(first & ~second)), int(np.sum(~first & second)), len(first)
+    difference = (b - c) / n
+    half = stats.norm.ppf(0.975) * np.sqrt(b + c - (b - c) ** 2 / n) / n
+    p = stats.binomtest(b, b + c).pvalue if b + c else 1.0
+    interval = {"fraction": difference, "low": difference - half, "high": difference + half, "n": n}
+    return {"difference": interval, "only_first": b, "only_second": c, "p": p}
+
+
+def summarise(frame) -> dict:
+    """Return the report's numbers; fractions of the main protocol are pooled over the seeds."""
+    trained = frame[(frame.kind == "train") & (frame.epochs > 0)]
+    main = trained[trained.variation == "none"]
+    summary = {"protocol": {"epochs": int(main.epochs.iloc[0]), "networks": int(main.networks.iloc[0]),
+                            "seeds": int(main.seed.nunique()), "learning_rate": LEARNING_RATE, "slope": SLOPE,
+                            "collapsed_r2": COLLAPSED_R2, "thresholds": THRESHOLDS}}  # fmt: skip
+    for hidden in (HIDDEN, HIDDEN_TOO):
+        suffix = "" if hidden == HIDDEN else f"_{hidden}_hidden"
+        rows = {
+            name: main[(main.hidden == hidden) & (main.slope == slope)]
+            for name, slope in (("relu", 0), ("leaky", SLOPE))
+        }
+        for name, runs in rows.items():
+            summary[name + suffix] = describe(runs)
+        summary["rescued" + suffix] = mcnemar(*(
+            np.concatenate([np.array(r2) for r2 in rows[name].r2]) < COLLAPSED_R2 for name in ("relu", "leaky")
+        ))  # fmt: skip
+    summary["variations"] = {row.variation: describe(trained[trained.name == row.name])
+                             for row in trained[trained.variation != "none"].itertuples()}  # fmt: skip
+    dead = frame[frame.kind == "born_dead"]
+    summary["born_dead"] = {
+        f"{row.width}x{hidden}": fraction_interval(row.dead[hidden - 1], row.networks)
+        for row in dead.itertuples() for hidden in range(1, row.hidden + 1)
+    }  # fmt: skip
+    summary["bounds"] = {
+        f"{width}x{hidden}": ensemble.born_dead_bounds(width, hidden)
+        for width in MAP_WIDTHS for hidden in range(1, MAP_HIDDEN + 1)
+    }  # fmt: skip
+    born = frame[frame.variation == "rai born"]
+    shares = [fraction_interval(row.constant[0], row.networks) for row in born.itertuples()]
+    summary["rai"] = dict(zip(("born_dead", f"born_dead_{HIDDEN_TOO}_hidden"), shares, strict=True))
+    return summary
+
+
+def describe(runs) -> dict:
+    """Return the pooled fractions of runs that differ in their seed only."""
+    n = int(runs.networks.sum())
+    total = {key: np.sum(np.array(runs[key].tolist()), axis=0) for key in ("collapsed", "fitted", "constant", "below")}
+    r2, left, right, value = (np.concatenate([np.array(array) for array in runs[key]])
+                              for key in ("r2", "left_range", "right_range", "value"))  # fmt: skip
+    kind = kinds(r2, left, right)
+    return {
+        "collapsed": fraction_interval(total["collapsed"][-1], n),
+        "collapsed_by_seed": [run.collapsed[-1] / run.networks for run in runs.itertuples()],
+        "born_dead": fraction_interval(total["constant"][0], n),
+        "constant": fraction_interval(total["constant"][-1], n),
+        "fitted": fraction_interval(total["fitted"][-1], n),
+        "half": fraction_interval(np.sum(kind == "half"), n),
+        "epochs": {
+            str(epoch): {key: fraction_interval(total[key][i], n) for key in ("collapsed", "constant", "fitted")}
+            for i, epoch in enumerate(runs.epochs_seen.iloc[0])
+        },
+        "below": total["below"][-1] / n,
+        "median_value_of_collapsed": float(np.median(value[kind == "collapsed"]))
+        if (kind == "collapsed").any()
+        else None,
+    }
+
+
+def draw(frame, summary: dict) -> Figure:
+    """Return the main figure: collapse against epochs and threshold, born dead against depth, examples of each kind."""
+    figure, ((epochs, threshold), (depth, fits)) = plotting.subplots(2, 2, height=5.0)
+    for name, label in LABELS.items():
+        numbers, color = summary[name], plotting.COLORS[name]
+        for key, style in (("collapsed", "-"), ("constant", ":")):
+            shown = {int(epoch): value[key] for epoch, value in numbers["epochs"].items() if epoch != "0"}
+            low, mean, high = (
+                np.array([value[bound] for value in shown.values()]) for bound in ("low", "fraction", "high")
+            )
+            epochs.plot(list(shown), mean, color=color, linestyle=style, marker="o")
+            epochs.fill_between(list(shown), low, high, color=color, alpha=0.2, linewidth=0)
+        epochs.plot([], [], color=color, marker="o", label=label)
+        threshold.plot(THRESHOLDS, numbers["below"], color=color, label=label)
+    epochs.plot([], [], "-", color="0.4", label="$R^2 < 0.01$")
+    epochs.plot([], [], ":", color="0.4", label="exactly constant")
+    epochs.axhline(0.9, color=plotting.BLACK, linewidth=0.6, linestyle="--")
+    epochs.set(xlabel="epoch", ylabel="fraction of networks", xscale="log", ylim=(0, 1.02))
+    epochs.set_xticks(list(shown), list(shown), minor=False)
+    epochs.minorticks_off()
+    epochs.legend(loc="lower left")
+    threshold.set(
+        xlabel="threshold on the output's relative range", ylabel="fraction below", xscale="log", ylim=(0, 1.02)
+    )
+    threshold.legend(loc="center left")
+    layers = np.arange(1, MAP_HIDDEN + 1)
+    for width, color in ((2, plotting.BLUE), (3, plotting.VERMILION), (5, plotting.GREEN), (10, plotting.PURPLE)):
+        low, high = np.array([summary["bounds"][f"{width}x{hidden}"] for hidden in layers]).T
+        depth.fill_between(layers, low, high, color=color, alpha=0.25, linewidth=0)
+        depth.plot(layers, [summary["born_dead"][f"{width}x{hidden}"]["fraction"] for hidden in layers], color=color,
+                   label=f"width {width}")  # fmt: skip
+    depth.set(xlabel="hidden layers", ylabel="probability to be born dead", ylim=(0, 1.02))
+    depth.legend()
+    grid = np.linspace(-ensemble.HALF_INTERVAL, ensemble.HALF_INTERVAL, 101)
+    fits.plot(grid, np.abs(grid), color=plotting.BLACK, linewidth=3, alpha=0.25, label="target $|x|$")
+    shown = frame[(frame.variation == "none") & (frame.slope == 0)].iloc[0].examples
+    for kind, color in (("collapsed", plotting.BLUE), ("half", plotting.ORANGE), ("alive", plotting.GREEN)):
+        if kind in shown:
+            fits.plot(grid, shown[kind], color=color, label=kind, linewidth=1)
+    fits.set(xlabel="$x$", ylabel="output")
+    fits.legend(loc="upper center")
+    plotting.label_panels(np.array([epochs, threshold, depth, fits]))
+    return figure
+
+
+def draw_map(summary: dict) -> Figure:
+    """Return the map of the born-dead probability over width and depth, with the 1% and 10% contours."""
+    figure, axes = plotting.subplots(height=2.8)
+    widths, layers = np.array(MAP_WIDTHS), np.arange(1, MAP_HIDDEN + 1)
+    fraction = np.array([[summary["born_dead"][f"{w}x{hidden}"]["fraction"] for w in widths] for hidden in layers])
+    mesh = axes[0, 0].pcolormesh(widths, layers, fraction, cmap="cividis", vmin=0, vmax=1)
+    lines = axes[0, 0].contour(widths, layers, fraction, levels=[0.01, 0.1, 0.5, 0.9], colors="white", linewidths=1)
+    axes[0, 0].clabel(lines, fmt=lambda level: f"{level:.0%}", fontsize=7)
+    axes[0, 0].set(xlabel="width", ylabel="hidden layers", xticks=widths)
+    axes[0, 0].grid(False)
+    figure.colorbar(mesh, label="probability to be born dead")
+    return figure
+
+
+def draw_values(frame, summary: dict) -> Figure:
+    """Return where the collapsed networks sit on three targets or losses, and the collapse against the leak's slope."""
+    figure, axes = plotting.subplots(1, 4, height=2.2)
+    shown = {"none": "$|x|$, MSE", "x_sin_5x": "$x\\,\\sin 5x$, MSE", "x_sin_5x mae": "$x\\,\\sin 5x$, MAE"}
+    x = torch.linspace(-ensemble.HALF_INTERVAL, ensemble.HALF_INTERVAL, 100_001, dtype=torch.float64)
+    for ax, (variation, title) in zip(axes[0], shown.items(), strict=False):
+        row = frame[(frame.variation == variation) & (frame.slope == 0)].iloc[0]
+        collapsed = np.array(row.r2) < COLLAPSED_R2
+        y = ensemble.TARGETS[row.target](x)
+        ends = sorted([float(y.mean()) - 0.25, float(y.mean()) + 0.25])
+        ax.hist(np.clip(np.array(row.value)[collapsed], *ends), bins=40, range=ends, color=plotting.BLUE)
+        ax.axvline(y.mean(), color=plotting.VERMILION, linewidth=0.8, label="mean")
+        ax.axvline(y.median(), color=plotting.BLACK, linewidth=0.8, linestyle="--", label="median")
+        ax.set(title=title, xlabel="constant", yscale="log")
+    axes[0, 0].set_ylabel("collapsed networks")
+    figure.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    slopes = {0.0: summary["relu"], SLOPE: summary["leaky"]} | {
+        float(name.removeprefix("slope ")): value for name, value in summary["variations"].items() if "slope " in name
+    }
+    ax = axes[0, 3]
+    for key, color in (("collapsed", plotting.VERMILION), ("fitted", plotting.GREEN)):
+        ax.plot(
+            sorted(slopes), [slopes[s][key]["fraction"] for s in sorted(slopes)], marker="o", color=color, label=key
+        )
+    ax.set(xlabel="slope", ylabel="fraction", ylim=(0, 1.02))
+    ax.set_xscale("symlog", linthresh=1e-3)
+    ax.set_xticks([0, 1e-3, 1e-2, 1e-1], ["0", ".001", ".01", ".1"])
+    ax.minorticks_off()
+    ax.set_xlim(left=-2e-4)
+    ax.legend(loc="center right")
+    plotting.label_panels(axes)
+    for ax, title in zip(axes[0], shown.values(), strict=False):
+        ax.set_title(title)
+    return figure
+
+
+def main(argv: list[str] | None = None):
+    """Run what is not recorded yet, then write the summary and the figures."""
+    options = parse_args(__doc__, argv)
+    frame = run_all(STEM, run, configs(options.preset), options, workers=os.cpu_count())
+    summary = summarise(frame)
+    write_summary(STEM, summary, options)
+    plotting.save(draw(frame, summary), STEM, options)
+    plotting.save(draw_map(summary), f"{STEM}_map", options)
+    plotting.save(draw_values(frame, summary), f"{STEM}_values", options)
+
+
+if __name__ == "__main__":
+    main()

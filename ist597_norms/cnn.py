@@ -1,0 +1,266 @@
+"""The assignment's class CNN for TensorFlow 2, every method kept, with normalization in its forward pass.
+
+conv 5x5, 30 filters, padding 2 -> relu -> max-pool 2x2 -> affine -> relu -> affine; weights N(0, 0.1^2), biases zero.
+The normalization stands at the convolution and at the first affine layer, before the ReLU or after it:
+
+    none, batch, layer, weight                    written by hand in `norms`
+    keras_batch, keras_layer, tfp_weight          the same from Keras and TensorFlow Probability
+
+    model = CNN(100, 10, normalization="batch")
+    model.backward(images, one_hot_labels)        one training step
+    accuracy_function(model.compute_output(images), one_hot_labels)
+"""
+
+import tensorflow as tf
+
+from ist597_norms import norms
+
+NORMALIZATIONS = ("none", "batch", "layer", "weight", "keras_batch", "keras_layer", "tfp_weight")
+POSITIONS = ("before", "after")  # the ReLU
+WINDOW, FILTERS, PADDING, POOL = 5, 30, 2, 2  # the provided file's
+WEIGHT_DEVIATION = 0.1  # likewise
+EVALUATION_BATCH = 1000  # the whole training set at once would take several GiB
+
+
+class CNN:
+    """A convolutional network on images (n, h, w, c), with `hidden_size` units and `output_size` classes."""
+
+    def __init__(
+        self,
+        hidden_size: int,
+        output_size: int,
+        device: str | None = None,
+        *,
+        normalization: str = "none",
+        position: str = "before",
+        image_shape: tuple[int, int, int] = (28, 28, 1),
+        learning_rate: float = 0.01,
+        eps: float = 1e-3,
+        momentum: float = 0.99,
+        seed: int = 1234,
+        dtype: tf.DType = tf.float32,
+    ):
+        """Draw the weights; eps and momentum are Keras's defaults, learning_rate and seed the provided file's.
+
+        Raises ValueError for an unknown normalization or position.
+        """
+        for name, value, choices in (
+            ("normalization", normalization, NORMALIZATIONS),
+            ("position", position, POSITIONS),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} {value!r} is unknown; choose from {', '.join(choices)}")
+        self.device, self.normalization, self.position = device, normalization, position
+        self.eps, self.momentum, self.dtype, self.image_shape = eps, momentum, dtype, image_shape
+        height, width, channels = image_shape
+        generator = tf.random.Generator.from_seed(seed)
+
+        def draw(*shape):
+            # In float64 first, so that float32 and float64 networks of one seed start from the same numbers.
+            return tf.Variable(tf.cast(generator.normal(shape, stddev=WEIGHT_DEVIATION, dtype=tf.float64), dtype))
+
+        self.W1, self.b1 = draw(WINDOW, WINDOW, channels, FILTERS), self._constant(0.0, FILTERS)
+        pooled = (height // POOL) * (width // POOL) * FILTERS
+        self.W2, self.b2 = draw(pooled, hidden_size), self._constant(0.0, hidden_size)
+        self.W3, self.b3 = draw(hidden_size, output_size), self._constant(0.0, output_size)
+        self.variables = [self.W1, self.b1, self.W2, self.b2, self.W3, self.b3]
+        self.moving = []  # running statistics: part of the state, but not trained
+        self._add_normalization((height, width, FILTERS), hidden_size)
+        self.optimizer = tf.keras.optimizers.SGD(learning_rate)  # kept: rebuilding it would reset its state
+        self.optimizer.build(self.variables)
+        self._step = tf.function(self._train_step)
+        self._infer = tf.function(self.forward)
+
+    def _constant(self, value, *shape):
+        return tf.Variable(tf.fill(shape, tf.cast(value, self.dtype)))
+
+    def _add_normalization(self, convolved, hidden_size):
+        """Make the parameters of the normalization at the convolution ([0]) and at the first affine layer ([1])."""
+        kind, shapes = self.normalization, (convolved, (hidden_size,))
+        if kind == "batch":
+            self.gamma, self.beta = zip(
+                *((self._constant(1, s[-1]), self._constant(0, s[-1])) for s in shapes), strict=True
+            )
+            self.moving_mean, self.moving_variance = zip(
+                *((self._constant(0, s[-1]), self._constant(1, s[-1])) for s in shapes), strict=True
+            )
+            self.variables += [*self.gamma, *self.beta]
+            self.moving = [*self.moving_mean, *self.moving_variance]
+        elif kind == "layer":
+            self.gamma, self.beta = zip(*((self._constant(1, *s), self._constant(0, *s)) for s in shapes), strict=True)
+            self.variables += [*self.gamma, *self.beta]
+        elif kind == "weight":
+            # W1 and W2 are the paper's v; g starts at ||v||, so that the network starts as the one without.
+            self.g = tuple(tf.Variable(_unit_norms(v)) for v in (self.W1, self.W2))
+            self.variables += self.g
+        elif kind == "keras_batch":
+            choices = {"epsilon": self.eps, "momentum": self.momentum, "dtype": self.dtype.name}
+            self._build_twins([tf.keras.layers.BatchNormalization(**choices) for _ in shapes], shapes)
+        elif kind == "keras_layer":
+            twins = [
+                tf.keras.layers.LayerNormalization(axis=axes, epsilon=self.eps, dtype=self.dtype.name)
+                for axes in ([1, 2, 3], [1])
+            ]
+            self._build_twins(twins, shapes)
+        elif kind == "tfp_weight":
+            self._build_weight_twins(hidden_size)
+
+    def _build_twins(self, twins, shapes):
+        for twin, shape in zip(twins, shapes, strict=True):
+            twin.build((None, *shape))
+        self.twins = twins
+        self.variables += [v.value for twin in twins for v in twin.trainable_variables]
+        self.moving = [v.value for twin in twins for v in twin.non_trainable_variables]
+
+    def _build_weight_twins(self, hidden_size):
+        import tensorflow_probability as tfp
+        import tf_keras
+
+        layers = (
+            tf_keras.layers.Conv2D(FILTERS, WINDOW, padding="same", dtype=self.dtype),
+            tf_keras.layers.Dense(hidden_size, dtype=self.dtype),
+        )
+        self.twins = [tfp.layers.weight_norm.WeightNorm(layer, data_init=False, dtype=self.dtype) for layer in layers]
+        for twin, v, shape in zip(self.twins, (self.W1, self.W2), (self.image_shape, (self.W2.shape[0],)), strict=True):
+            twin.build((None, *shape))
+            twin.v.assign(v)
+            twin.g.assign(_unit_norms(v))
+        # The twins' own v, g and biases train in place of W1, b1, W2, b2.
+        self.variables = [self.W3, self.b3] + [v for twin in self.twins for v in (twin.v, twin.g, twin.layer.bias)]
+
+    def flatten(self, X, window_h, window_w, window_c, out_h, out_w, stride=1, padding=0):
+        """Return the windows of X (n, h, w, c) as rows, (n * out_h * out_w, window_h * window_w * window_c): im2col."""
+        X = tf.pad(X, [[0, 0], [padding, padding], [padding, padding], [0, 0]])
+        windows = tf.image.extract_patches(
+            X, [1, window_h, window_w, 1], [1, stride, stride, 1], rates=[1, 1, 1, 1], padding="VALID"
+        )
+        return tf.reshape(windows, [-1, window_h * window_w * window_c])
+
+    def convolution(self, X, W, b, padding, stride):
+        """Return the convolution (n, out_h, out_w, filters) of X (n, h, w, c) with W (h, w, c, filters), plus b.
+
+        Equal to flatten(X, ...) @ W, reshaped, without forming the rows, which would take three times as long.
+        """
+        padding = [[0, 0], [padding, padding], [padding, padding], [0, 0]]
+        return tf.nn.conv2d(X, W, stride, padding) + b
+
+    def relu(self, X):
+        """Return max(X, 0), elementwise."""
+        return tf.nn.relu(X)
+
+    def max_pool(self, X, pool_h, pool_w, padding, stride):
+        """Return the maxima (n, out_h, out_w, c) over windows of X (n, h, w, c), which is first padded with zeros."""
+        X = tf.pad(X, [[0, 0], [padding, padding], [padding, padding], [0, 0]])
+        return tf.nn.max_pool2d(X, [pool_h, pool_w], stride, "VALID")
+
+    def affine(self, X, W, b):
+        """Return X (n, in) times W (in, out), plus b (out,)."""
+        return X @ W + b
+
+    def softmax(self, X):
+        """Return the probabilities (n, classes) of logits X; each row's own maximum is subtracted first."""
+        exponentials = tf.exp(X - tf.reduce_max(X, axis=-1, keepdims=True))
+        return exponentials / tf.reduce_sum(exponentials, axis=-1, keepdims=True)
+
+    def cross_entropy_error(self, yhat, y):
+        """Return the mean over examples of -log of the probability that yhat (n, classes) gives the one-hot y."""
+        smallest = tf.constant(yhat.dtype.min).dtype.as_numpy_dtype(0) + 1e-30
+        return -tf.reduce_mean(tf.math.log(tf.maximum(tf.reduce_sum(yhat * y, axis=-1), smallest)))
+
+    def forward(self, X, training=False):
+        """Return the logits (n, classes) of images X (n, h, w, c); in training with the minibatch's own statistics."""
+        X = self._normalized_layer(X, 0, training)
+        X = self.max_pool(X, POOL, POOL, 0, POOL)
+        X = tf.reshape(X, [-1, self.W2.shape[0]])
+        X = self._normalized_layer(X, 1, training)
+        return self.affine(X, self.W3, self.b3)
+
+    def hidden_activations(self, X, training=False):
+        """Return the outputs of the convolution's and of the first affine layer's ReLU, normalization included."""
+        first = self._normalized_layer(X, 0, training)
+        pooled = tf.reshape(self.max_pool(first, POOL, POOL, 0, POOL), [-1, self.W2.shape[0]])
+        return first, self._normalized_layer(pooled, 1, training)
+
+    def _normalized_layer(self, X, index, training):
+        """Convolution (index 0) or affine layer (1), ReLU, and the normalization before or after it."""
+        X = self._linear(X, index)
+        if self.position == "before":
+            return self.relu(self._normalize(X, index, training))
+        return self._normalize(self.relu(X), index, training)
+
+    def _linear(self, X, index):
+        if self.normalization == "tfp_weight":
+            return self.twins[index](X)
+        W, b = ((self.W1, self.b1), (self.W2, self.b2))[index]
+        if self.normalization == "weight":
+            W = norms.weight_norm(W, self.g[index], axes=tuple(range(W.shape.rank - 1)))
+        return self.affine(X, W, b) if index else self.convolution(X, W, b, PADDING, 1)
+
+    def _normalize(self, X, index, training):
+        kind, last = self.normalization, X.shape.rank - 1
+        if kind == "batch" and training:
+            z, mean, variance = norms.batch_norm(
+                X, self.gamma[index], self.beta[index], axes=tuple(range(last)), eps=self.eps
+            )
+            for moving, batch in ((self.moving_mean[index], mean), (self.moving_variance[index], variance)):
+                moving.assign(norms.update_moving(moving, batch, momentum=self.momentum))
+            return z
+        if kind == "batch":
+            return norms.batch_norm_inference(
+                X,
+                self.gamma[index],
+                self.beta[index],
+                self.moving_mean[index],
+                self.moving_variance[index],
+                eps=self.eps,
+            )
+        if kind == "layer":
+            return norms.layer_norm(
+                X, self.gamma[index], self.beta[index], axes=tuple(range(1, last + 1)), eps=self.eps
+            )
+        if kind == "keras_batch":
+            return self.twins[index](X, training=training)
+        if kind == "keras_layer":
+            return self.twins[index](X)
+        return X
+
+    def loss(self, y_pred, y_true):
+        """Return the mean cross-entropy of logits y_pred (n, classes) and one-hot y_true, without forming softmax."""
+        shifted = y_pred - tf.reduce_max(y_pred, axis=-1, keepdims=True)
+        log_sum = tf.math.log(tf.reduce_sum(tf.exp(shifted), axis=-1))
+        return tf.reduce_mean(log_sum - tf.reduce_sum(shifted * y_true, axis=-1))
+
+    def backward(self, X_train, y_train):
+        """Take one step of SGD on images (n, h, w, c) and one-hot labels (n, classes); return the loss before it.
+
+        Raises ValueError for a single image in training with batch normalization, whose affine layer then has one
+        value for each feature and no variance.
+        """
+        if len(X_train) == 1 and self.normalization in ("batch", "keras_batch"):
+            raise ValueError("batch normalization cannot train on a batch of 1: a single value has no variance")
+        with tf.device(self.device):
+            return self._step(tf.cast(X_train, self.dtype), tf.cast(y_train, self.dtype))
+
+    def _train_step(self, X, y):
+        with tf.GradientTape() as tape:
+            loss = self.loss(self.forward(X, training=True), y)
+        gradients = tape.gradient(loss, self.variables)
+        self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
+        return loss
+
+    def compute_output(self, X):
+        """Return the logits (n, classes) of images X at test time, computed a thousand images at a time."""
+        with tf.device(self.device):
+            parts = [X[i : i + EVALUATION_BATCH] for i in range(0, len(X), EVALUATION_BATCH)]
+            return tf.concat([self._infer(tf.cast(part, self.dtype)) for part in parts], axis=0)
+
+
+def _unit_norms(v):
+    """Return the Euclidean norm (out,) of each output unit's weights v (..., out)."""
+    return tf.sqrt(tf.reduce_sum(tf.square(v), axis=tuple(range(v.shape.rank - 1))))
+
+
+def accuracy_function(yhat, true_y):
+    """Return the share of rows whose largest entry in yhat (n, classes) is where the one-hot true_y has its one."""
+    correct = tf.equal(tf.argmax(yhat, axis=1), tf.argmax(true_y, axis=1))
+    return tf.reduce_mean(tf.cast(correct, tf.float32))

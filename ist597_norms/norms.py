@@ -1,0 +1,140 @@
+"""Batch, layer and weight normalization in basic TensorFlow operations, as pure functions.
+
+    z, mean, variance = batch_norm(x, gamma, beta, axes=(0, 1, 2), eps=1e-3)    in training
+    z = batch_norm_inference(x, gamma, beta, mean, variance, eps=1e-3)          at test time, with running statistics
+    z = layer_norm(x, gamma, beta, axes=(1, 2, 3), eps=1e-3)
+    w = weight_norm(v, g, axes=(0, 1, 2))
+
+Variances are biased (divided by N), eps stands inside the root, and x is centered before it is squared: E[x^2] - E[x]^2
+cancels for a large mean. Any floating dtype; eager or inside tf.function; gradients by tf.GradientTape.
+"""
+
+import tensorflow as tf
+
+
+def batch_norm(
+    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, *, axes: tuple[int, ...], eps: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Normalize with the minibatch's own statistics; return z like x, and the mean and variance, shaped like gamma.
+
+    x (N, d) with axes (0,), or (N, H, W, C) with axes (0, 1, 2); gamma, beta (d,) or (C,). Ioffe and Szegedy (2015),
+    algorithm 1. Raises ValueError for eps <= 0, axes that x does not have, gamma or beta of another shape, and for
+    axes that hold a single value in each feature, whose variance is zero whatever the value.
+    """
+    axes = _check(x, gamma, beta, axes, eps, parameters_over="kept")
+    sizes = [x.shape[axis] for axis in axes]
+    if None not in sizes and all(size == 1 for size in sizes):
+        raise ValueError(f"batch_norm needs more than one value for each feature; x {x.shape} has one over axes {axes}")
+    mean = tf.reduce_mean(x, axis=axes, keepdims=True)
+    centered = x - mean
+    variance = tf.reduce_mean(tf.square(centered), axis=axes, keepdims=True)
+    normalized = centered / tf.sqrt(variance + eps)
+    shape = tf.shape(mean)
+    z = tf.reshape(gamma, shape) * normalized + tf.reshape(beta, shape)
+    return z, tf.reshape(mean, tf.shape(gamma)), tf.reshape(variance, tf.shape(gamma))
+
+
+def batch_norm_inference(
+    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, *, eps: float
+) -> tf.Tensor:
+    """Normalize x (..., C) with given statistics: mean, variance, gamma and beta (C,); return z like x.
+
+    Ioffe and Szegedy (2015), algorithm 2. Raises ValueError for eps <= 0 and shapes that differ.
+    """
+    x = tf.convert_to_tensor(x)
+    _check(x, gamma, beta, tuple(range(x.shape.rank - 1)), eps, parameters_over="kept")
+    for name, value in (("mean", mean), ("variance", variance)):
+        if not value.shape.is_compatible_with(gamma.shape):
+            raise ValueError(f"{name} has shape {value.shape}, gamma {gamma.shape}; they must be equal")
+    return gamma * (x - mean) / tf.sqrt(variance + eps) + beta
+
+
+def update_moving(moving: tf.Tensor, batch: tf.Tensor, *, momentum: float) -> tf.Tensor:
+    """Return momentum * moving + (1 - momentum) * batch: momentum is the weight of the OLD value, as in Keras.
+
+    Raises ValueError for a momentum outside [0, 1] and for shapes that differ.
+    """
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"momentum is {momentum}; it must lie between 0 and 1")
+    if not moving.shape.is_compatible_with(batch.shape):
+        raise ValueError(f"the running value has shape {moving.shape}, the batch's {batch.shape}; they must be equal")
+    return momentum * moving + (1 - momentum) * batch
+
+
+def layer_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, *, axes: tuple[int, ...], eps: float) -> tf.Tensor:
+    """Normalize each example over its own features; return z like x.
+
+    x (N, d) with axes (1,), or (N, H, W, C) with axes (1, 2, 3); gamma, beta of the normalized axes' shape, (d,) or
+    (H, W, C). Ba, Kiros and Hinton (2016), equation 3. Raises ValueError as `batch_norm` does, but a single
+    feature is allowed: its output is beta.
+    """
+    axes = _check(x, gamma, beta, axes, eps, parameters_over="reduced")
+    centered = x - tf.reduce_mean(x, axis=axes, keepdims=True)
+    variance = tf.reduce_mean(tf.square(centered), axis=axes, keepdims=True)
+    shape = [size if axis in axes else 1 for axis, size in enumerate(x.shape)]
+    return tf.reshape(gamma, shape) * (centered / tf.sqrt(variance + eps)) + tf.reshape(beta, shape)
+
+
+def weight_norm(v: tf.Tensor, g: tf.Tensor, *, axes: tuple[int, ...]) -> tf.Tensor:
+    """Return the weights w = g v / ||v||, one norm for each output unit, shaped like v.
+
+    v (in, out) with axes (0,), or (h, w, in, out) with axes (0, 1, 2); g (out,). Salimans and Kingma (2016), equation
+    2. Raises ValueError for axes that v does not have and for a g of another shape, and
+    tf.errors.InvalidArgumentError where v = 0 for a unit, which then has no direction.
+    """
+    v = tf.convert_to_tensor(v)
+    axes = _check_axes(v, axes, "v")
+    _check_shape("g", g, [v.shape[axis] for axis in range(v.shape.rank) if axis not in axes], v, axes)
+    norm = tf.sqrt(tf.reduce_sum(tf.square(v), axis=axes, keepdims=True))
+    tf.debugging.assert_positive(norm, "weight_norm: v is zero for a unit, which then has no direction")
+    return tf.reshape(g, tf.shape(norm)) * v / norm
+
+
+def weight_norm_init(v: tf.Tensor, preactivations: tf.Tensor, *, axes: tuple[int, ...]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return (g, b), (out,) each, that give one minibatch pre-activations of mean 0 and standard deviation 1.
+
+    v as in `weight_norm`; preactivations (..., out) are those of the weights v, without bias. With t = v . x / ||v||:
+    g = 1 / std[t] and b = -mean[t] / std[t] (Salimans and Kingma 2016, equations 5 and 6). Raises ValueError for
+    shapes that do not fit, and tf.errors.InvalidArgumentError where a unit's pre-activations do not vary.
+    """
+    v, preactivations = tf.convert_to_tensor(v), tf.convert_to_tensor(preactivations)
+    axes = _check_axes(v, axes, "v")
+    norm = tf.sqrt(tf.reduce_sum(tf.square(v), axis=axes))
+    if not preactivations.shape[-1:].is_compatible_with(norm.shape):
+        raise ValueError(
+            f"preactivations have shape {preactivations.shape}; the last axis must be v's units {norm.shape}"
+        )
+    t = preactivations / norm
+    over = tuple(range(t.shape.rank - 1))
+    mean = tf.reduce_mean(t, axis=over)
+    deviation = tf.sqrt(tf.reduce_mean(tf.square(t - mean), axis=over))
+    tf.debugging.assert_positive(deviation, "weight_norm_init: a unit's pre-activations do not vary over the minibatch")
+    return 1 / deviation, -mean / deviation
+
+
+def _check(x, gamma, beta, axes, eps, parameters_over):
+    if not eps > 0:
+        raise ValueError(f"eps is {eps}; it must be positive")
+    x = tf.convert_to_tensor(x)
+    axes = _check_axes(x, axes, "x")
+    wanted = [x.shape[axis] for axis in range(x.shape.rank) if (axis in axes) == (parameters_over == "reduced")]
+    for name, value in (("gamma", gamma), ("beta", beta)):
+        _check_shape(name, value, wanted, x, axes)
+    return axes
+
+
+def _check_axes(x, axes, name):
+    rank = x.shape.rank
+    if not axes or any(not -rank <= axis < rank for axis in axes):
+        raise ValueError(f"axes are {axes}; {name} has shape {x.shape}, so choose some of 0 to {rank - 1}")
+    axes = tuple(axis % rank for axis in axes)
+    if len(set(axes)) < len(axes):
+        raise ValueError(f"axes {axes} name one axis twice")
+    return axes
+
+
+def _check_shape(name, value, wanted, x, axes):
+    if not value.shape.is_compatible_with(tf.TensorShape(wanted)):
+        raise ValueError(
+            f"{name} has shape {value.shape}; for shape {x.shape} and axes {axes} it must be {tuple(wanted)}"
+        )

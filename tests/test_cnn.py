@@ -1,0 +1,147 @@
+"""The class CNN: the provided file's methods, every parameter trained, twins alike, running statistics at test time."""
+
+import inspect
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ist597_norms.cnn import CNN, NORMALIZATIONS, POSITIONS, accuracy_function
+from ist597_norms.p1_check_gradients import TWINS, matching
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.random((8, 28, 28, 1)).astype("float32")
+LABELS = np.eye(10, dtype="float32")[RNG.integers(0, 10, 8)]
+
+# The provided file's methods and their parameters; ours may only add optional ones.
+PROVIDED = {
+    "__init__": ["self", "hidden_size", "output_size", "device"],
+    "flatten": ["self", "X", "window_h", "window_w", "window_c", "out_h", "out_w", "stride", "padding"],
+    "convolution": ["self", "X", "W", "b", "padding", "stride"],
+    "relu": ["self", "X"],
+    "max_pool": ["self", "X", "pool_h", "pool_w", "padding", "stride"],
+    "affine": ["self", "X", "W", "b"],
+    "softmax": ["self", "X"],
+    "cross_entropy_error": ["self", "yhat", "y"],
+    "forward": ["self", "X"],
+    "loss": ["self", "y_pred", "y_true"],
+    "backward": ["self", "X_train", "y_train"],
+    "compute_output": ["self", "X"],
+}
+
+
+@pytest.mark.parametrize("method", PROVIDED)
+def test_every_provided_method_is_kept(method):
+    parameters = list(inspect.signature(getattr(CNN, method)).parameters.values())
+    names = [parameter.name for parameter in parameters]
+    assert names[: len(PROVIDED[method])] == PROVIDED[method]
+    assert all(parameter.default is not inspect.Parameter.empty for parameter in parameters[len(PROVIDED[method]) :])
+
+
+def test_accuracy_function_keeps_its_parameters():
+    assert list(inspect.signature(accuracy_function).parameters) == ["yhat", "true_y"]
+    yhat = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7]], dtype="float32")
+    assert accuracy_function(yhat, np.eye(2)[[1, 0, 0]]).numpy() == pytest.approx(2 / 3)
+
+
+def test_the_networks_size_is_the_provided_files():
+    assert sum(int(tf.size(v)) for v in CNN(100, 10).variables) == 589_890
+
+
+@pytest.mark.parametrize(("stride", "padding"), [(1, 2), (2, 0), (3, 1)])
+def test_convolution_is_tensorflows(stride, padding):
+    model = CNN(4, 2, image_shape=(8, 8, 1))
+    x, w = tf.constant(RNG.normal(size=(2, 9, 11, 3))), tf.constant(RNG.normal(size=(3, 5, 3, 4)))
+    b = tf.constant(RNG.normal(size=4))
+    padded = tf.pad(x, [[0, 0], [padding] * 2, [padding] * 2, [0, 0]])
+    expected = tf.nn.conv2d(padded, w, stride, "VALID") + b
+    np.testing.assert_allclose(model.convolution(x, w, b, padding, stride), expected, atol=1e-12)
+    _, out_h, out_w, _ = expected.shape
+    rows = model.flatten(x, 3, 5, 3, out_h, out_w, stride, padding)
+    product = tf.reshape(rows @ tf.reshape(w, [-1, 4]), [2, out_h, out_w, 4]) + b
+    np.testing.assert_allclose(product, expected, atol=1e-12)
+
+
+def test_the_small_parts_against_tensorflow():
+    model = CNN(4, 2, image_shape=(8, 8, 1))
+    logits = tf.constant([[1000.0, -1000.0, 0.0], [-3.0, 2.0, 0.5]])  # a global maximum would turn row two into 0 / 0
+    np.testing.assert_allclose(model.softmax(logits), tf.nn.softmax(logits), rtol=1e-6)
+    y = tf.constant([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+    expected = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(y, logits))
+    np.testing.assert_allclose(model.loss(logits, y), expected, rtol=1e-6)
+    yhat = tf.nn.softmax(logits / 100)
+    np.testing.assert_allclose(
+        model.cross_entropy_error(yhat, y), tf.reduce_mean(tf.keras.losses.categorical_crossentropy(y, yhat)), rtol=1e-5
+    )
+    x = tf.constant(RNG.normal(size=(2, 6, 6, 3)))
+    np.testing.assert_array_equal(model.relu(x), np.maximum(x, 0))
+    np.testing.assert_array_equal(model.max_pool(x, 2, 2, 0, 2), tf.nn.max_pool2d(x, 2, 2, "VALID"))
+    assert np.isfinite(model.cross_entropy_error(tf.constant([[1.0, 0.0]]), tf.constant([[0.0, 1.0]])))
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("position", POSITIONS)
+def test_every_parameter_moves_and_the_loss_falls(normalization, position):
+    model = CNN(20, 10, normalization=normalization, position=position)
+    before = [variable.numpy() for variable in model.variables]
+    losses = [float(model.backward(IMAGES, LABELS)) for _ in range(15)]
+    assert losses[-1] < losses[0]
+    for variable, old in zip(model.variables, before, strict=True):
+        # A bias in front of a batch norm has no gradient: its shift is taken out again.
+        idle = position == "before" and "batch" in normalization and any(variable is b for b in (model.b1, model.b2))
+        assert idle or np.abs(variable.numpy() - old).max() > 1e-7, variable.shape
+
+
+@pytest.mark.parametrize("norm", TWINS)
+def test_ten_steps_leave_the_twins_alike(norm):
+    first, second = (CNN(20, 10, normalization=kind, dtype=tf.float64) for kind in (norm, TWINS[norm]))
+    for _ in range(10):
+        np.testing.assert_allclose(first.backward(IMAGES, LABELS), second.backward(IMAGES, LABELS), rtol=1e-10)
+    for ours, theirs in matching(first, second):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-12)
+    ours, theirs = (sorted(moving.numpy().sum() for moving in model.moving) for model in (first, second))
+    assert ours == pytest.approx(theirs, rel=1e-10)
+    np.testing.assert_allclose(first.compute_output(IMAGES), second.compute_output(IMAGES), rtol=1e-8)
+
+
+def test_weight_normalization_starts_as_the_network_without():
+    plain, weight = (CNN(20, 10, normalization=kind) for kind in ("none", "weight"))
+    np.testing.assert_allclose(weight.compute_output(IMAGES), plain.compute_output(IMAGES), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("normalization", ["batch", "keras_batch"])
+def test_at_test_time_an_image_does_not_depend_on_its_neighbors(normalization):
+    model = CNN(20, 10, normalization=normalization)
+    for _ in range(3):
+        model.backward(IMAGES, LABELS)
+    together = model.compute_output(IMAGES).numpy()
+    np.testing.assert_allclose(model.compute_output(IMAGES[:1])[0], together[0], rtol=1e-4, atol=1e-5)
+    assert np.abs(model.forward(IMAGES, training=True).numpy() - together).max() > 1e-2
+
+
+def test_evaluation_in_parts_is_evaluation_at_once(monkeypatch):
+    model = CNN(20, 10)
+    whole = model.compute_output(IMAGES)
+    monkeypatch.setattr("ist597_norms.cnn.EVALUATION_BATCH", 3)
+    np.testing.assert_allclose(model.compute_output(IMAGES), whole, rtol=1e-5, atol=1e-5)
+
+
+def test_the_same_seed_is_the_same_network_in_both_precisions():
+    single, double = (CNN(20, 10, seed=7, dtype=dtype) for dtype in (tf.float32, tf.float64))
+    np.testing.assert_allclose(single.W2, double.W2, rtol=1e-6)
+    assert np.abs(CNN(20, 10, seed=8).W2.numpy() - single.W2.numpy()).max() > 0.01
+    assert single.W2.numpy().std() == pytest.approx(0.1, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: CNN(4, 2, normalization="group"), "normalization 'group'.*none, batch, layer, weight"),
+        (lambda: CNN(4, 2, position="inside"), "position 'inside'.*before, after"),
+        (lambda: CNN(4, 10, normalization="batch").backward(IMAGES[:1], LABELS[:1]), "batch of 1"),
+        (lambda: CNN(4, 10, normalization="keras_batch").backward(IMAGES[:1], LABELS[:1]), "batch of 1"),
+    ],
+)
+def test_bad_input_is_named(call, named):
+    with pytest.raises(ValueError, match=named):
+        call()

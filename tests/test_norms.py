@@ -1,0 +1,212 @@
+"""The normalizations against Keras, TensorFlow Probability, torch, finite differences, and mutants that must fail."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ist597_norms import norms
+from ist597_norms import p1_check_gradients as proof
+
+# A formula that is right agrees to this in float64; with a mean of 100 deviations, x - mean loses two more digits.
+TIGHT = 1e-10
+
+
+def compare(norm, reference, shape, values, dtype, forward=None):
+    """Return the largest relative difference of any quantity between `forward` (default: ours) and a reference."""
+    names = [quantity[1:] for quantity in proof.QUANTITIES[norm][1:]]
+    tensors = proof.case(norm, shape, values, dtype, seed=11)
+    mine = proof.with_gradients(forward or (lambda t: proof.ours(norm, t)), tensors, names)
+    theirs = proof.REFERENCES[reference](norm, tensors, names)
+    return {q: np.max(np.abs(mine[q] - theirs[q])) / np.max(np.abs(theirs[q])) for q in proof.QUANTITIES[norm]}
+
+
+@pytest.mark.parametrize("norm", proof.TWINS)
+@pytest.mark.parametrize("reference", ["library", "torch"])
+@pytest.mark.parametrize("shape", proof.SHAPES)
+@pytest.mark.parametrize("values", proof.INPUTS)
+def test_float64_is_the_librarys(norm, reference, shape, values):
+    assert max(compare(norm, reference, shape, values, "float64").values()) < TIGHT
+
+
+@pytest.mark.parametrize("norm", proof.TWINS)
+@pytest.mark.parametrize("shape", ["dense, batch of 2", "convolution, batch of 2"])
+def test_gradients_are_those_of_finite_differences(norm, shape):
+    assert max(compare(norm, "differences", shape, "standard", "float64").values()) < 1e-6
+
+
+@pytest.mark.parametrize("norm", proof.TWINS)
+def test_float32_agrees_to_its_own_precision(norm):
+    assert max(compare(norm, "library", "convolution", "standard", "float32").values()) < 1e-5
+
+
+def _batch(t, axes, variance=None, eps_outside=False, stop=False):
+    x = t["x"]
+    mean = tf.reduce_mean(x, axis=axes, keepdims=True)
+    var = variance(x, axes) if variance else tf.reduce_mean(tf.square(x - mean), axis=axes, keepdims=True)
+    if stop:
+        mean, var = tf.stop_gradient(mean), tf.stop_gradient(var)
+    scale = tf.sqrt(var) + proof.EPS if eps_outside else tf.sqrt(var + proof.EPS)
+    return t["gamma"] * (x - mean) / scale + t["beta"]
+
+
+def _uncentered(x, axes):
+    mean = tf.reduce_mean(x, axis=axes, keepdims=True)
+    return tf.reduce_mean(tf.square(x), axis=axes, keepdims=True) - tf.square(mean)
+
+
+def _unbiased(x, axes):
+    n = np.prod([x.shape[axis] for axis in axes])
+    return tf.math.reduce_variance(x, axis=axes, keepdims=True) * n / (n - 1)
+
+
+MUTANTS = {
+    "wrong axis": (lambda t: _batch(t, (1, 2)), "standard", "float64"),
+    "statistics cut off from the gradient": (lambda t: _batch(t, (0, 1, 2), stop=True), "standard", "float64"),
+    "eps outside the root": (lambda t: _batch(t, (0, 1, 2), eps_outside=True), "standard", "float64"),
+    "unbiased variance": (lambda t: _batch(t, (0, 1, 2), _unbiased), "standard", "float64"),
+    "E[x^2] - E[x]^2": (lambda t: _batch(t, (0, 1, 2), _uncentered), "large mean", "float32"),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_wrong_batch_norm_is_caught(mutant):
+    forward, values, dtype = MUTANTS[mutant]
+    right = max(compare("batch", "library", "convolution", values, dtype).values())
+    wrong = max(compare("batch", "library", "convolution", values, dtype, forward).values())
+    assert wrong > 10 * right and wrong > (1e-3 if dtype == "float32" else TIGHT)
+
+
+def test_a_layer_norm_over_channels_only_is_caught():
+    def over_channels(t):
+        x = t["x"]
+        centered = x - tf.reduce_mean(x, axis=-1, keepdims=True)
+        return t["gamma"] * centered / tf.sqrt(tf.reduce_mean(centered**2, -1, True) + proof.EPS) + t["beta"]
+
+    assert max(compare("layer", "library", "convolution", "standard", "float64", over_channels).values()) > 0.1
+
+
+def test_a_weight_norm_with_its_norm_cut_off_is_caught():
+    def cut_off(t):
+        v = t["v"]
+        norm = tf.stop_gradient(tf.sqrt(tf.reduce_sum(v**2, axis=0, keepdims=True)))
+        return t["x"] @ (t["g"] * v / norm)
+
+    found = compare("weight", "library", "dense", "standard", "float64", cut_off)
+    assert found["output"] < TIGHT and found["dv"] > 0.1  # the output cannot tell; the gradient does
+
+
+def test_under_the_plain_sum_a_wrong_batch_norm_would_pass():
+    tensors = {**proof.case("batch", "convolution", "standard", "float64", 0)}
+    tensors["weights"] = np.ones_like(tensors["weights"])
+    gradients = [proof.with_gradients(forward, tensors, ["x"])["dx"]
+                 for forward in (lambda t: proof.ours("batch", t), MUTANTS["wrong axis"][0])]  # fmt: skip
+    assert all(np.abs(gradient).max() < 1e-12 for gradient in gradients)
+
+
+def test_weight_norm_properties():
+    rng = np.random.default_rng(0)
+    v, g = tf.Variable(rng.normal(size=(3, 3, 4, 6))), tf.Variable(rng.normal(size=6))
+    c = rng.normal(size=(3, 3, 4, 6))
+    with tf.GradientTape() as tape:
+        w = norms.weight_norm(v, g, axes=(0, 1, 2))
+        loss = tf.reduce_sum(tf.sin(w) * c)
+    dv, dg, dw = [*tape.gradient(loss, [v, g]), tf.cos(w) * c]
+    norm = np.sqrt(np.sum(v.numpy() ** 2, axis=(0, 1, 2)))
+    np.testing.assert_allclose(np.sqrt(np.sum(w.numpy() ** 2, axis=(0, 1, 2))), np.abs(g.numpy()), rtol=1e-12)
+    np.testing.assert_allclose(np.sum((v * dv).numpy(), axis=(0, 1, 2)), 0, atol=1e-12)
+    np.testing.assert_allclose(dg, np.sum((dw * v).numpy(), axis=(0, 1, 2)) / norm, rtol=1e-10)
+    # Salimans and Kingma (2016), equation 3.
+    np.testing.assert_allclose(dv, g / norm * dw - g * dg / norm**2 * v, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (3, 3, 2, 6)])
+def test_weight_norm_init_standardizes_the_preactivations(shape):
+    rng = np.random.default_rng(0)
+    v = tf.constant(rng.normal(0, 0.05, shape))
+    x = tf.constant(rng.normal(2, 3, (50, 4) if len(shape) == 2 else (8, 7, 7, 2)))
+    axes = tuple(range(len(shape) - 1))
+
+    def apply(w):
+        return x @ w if len(shape) == 2 else tf.nn.conv2d(x, w, 1, "SAME")
+
+    g, b = norms.weight_norm_init(v, apply(v), axes=axes)
+    y = apply(norms.weight_norm(v, g, axes=axes)) + b
+    np.testing.assert_allclose(tf.reduce_mean(y, axis=axes), 0, atol=1e-10)
+    np.testing.assert_allclose(tf.math.reduce_std(y, axis=axes), 1, rtol=1e-10)
+
+
+def test_running_statistics_are_kerass():
+    rng = np.random.default_rng(0)
+    layer = tf.keras.layers.BatchNormalization(dtype="float64")
+    mean, variance = tf.zeros(4, tf.float64), tf.ones(4, tf.float64)
+    gamma, beta = tf.ones(4, tf.float64), tf.zeros(4, tf.float64)
+    for _ in range(5):
+        x = tf.constant(rng.normal(3, 2, (3, 5, 5, 4)))
+        layer(x, training=True)
+        _, batch_mean, batch_variance = norms.batch_norm(x, gamma, beta, axes=(0, 1, 2), eps=1e-3)
+        mean = norms.update_moving(mean, batch_mean, momentum=0.99)
+        variance = norms.update_moving(variance, batch_variance, momentum=0.99)
+    np.testing.assert_allclose(mean, layer.moving_mean, rtol=1e-12)
+    np.testing.assert_allclose(variance, layer.moving_variance, rtol=1e-12)
+    x = tf.constant(rng.normal(size=(2, 5, 5, 4)))
+    ours = norms.batch_norm_inference(x, gamma, beta, mean, variance, eps=1e-3)
+    np.testing.assert_allclose(ours, layer(x, training=False), rtol=1e-10, atol=1e-12)
+
+
+def test_inside_tf_function_with_an_unknown_batch_size():
+    @tf.function(input_signature=[tf.TensorSpec((None, 4), tf.float32)])
+    def compiled(x):
+        batch = norms.batch_norm(x, tf.ones(4), tf.zeros(4), axes=(0,), eps=1e-3)[0]
+        return batch + norms.layer_norm(x, tf.ones(4), tf.zeros(4), axes=(1,), eps=1e-3)
+
+    x = tf.random.stateless_normal((5, 4), (1, 2))
+    expected = norms.batch_norm(x, tf.ones(4), tf.zeros(4), axes=(0,), eps=1e-3)[0]
+    expected += norms.layer_norm(x, tf.ones(4), tf.zeros(4), axes=(1,), eps=1e-3)
+    np.testing.assert_allclose(compiled(x), expected, atol=1e-6)
+
+
+def test_layer_norm_over_axes_that_are_not_the_last():
+    x = tf.constant(np.random.default_rng(0).normal(size=(2, 3, 4, 5)))
+    z = norms.layer_norm(x, tf.ones((3, 4), tf.float64) * 2, tf.zeros((3, 4), tf.float64), axes=(1, 2), eps=1e-9)
+    np.testing.assert_allclose(tf.math.reduce_std(z, axis=(1, 2)), 2, rtol=1e-6)
+
+
+X, ONE, ZERO = tf.ones((4, 3)), tf.ones(3), tf.zeros(3)
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: norms.batch_norm(X, ONE, ZERO, axes=(0,), eps=0.0), "eps is 0.0"),
+        (lambda: norms.layer_norm(X, ONE, ZERO, axes=(1,), eps=-1e-3), "eps is -0.001"),
+        (lambda: norms.batch_norm_inference(X, ONE, ZERO, ZERO, ONE, eps=float("nan")), "eps is nan"),
+        (lambda: norms.batch_norm(X, ONE, ZERO, axes=(2,), eps=1e-3), r"axes are \(2,\).*\(4, 3\)"),
+        (lambda: norms.batch_norm(X, ONE, ZERO, axes=(), eps=1e-3), r"axes are \(\)"),
+        (lambda: norms.batch_norm(X, ONE, ZERO, axes=(0, -2), eps=1e-3), "one axis twice"),
+        (lambda: norms.batch_norm(X, tf.ones(4), ZERO, axes=(0,), eps=1e-3), r"gamma has shape \(4,\).*\(3,\)"),
+        (lambda: norms.layer_norm(X, ONE, tf.zeros(2), axes=(1,), eps=1e-3), r"beta has shape \(2,\).*\(3,\)"),
+        (
+            lambda: norms.layer_norm(tf.ones((2, 4, 4, 3)), ONE, ZERO, axes=(1, 2, 3), eps=1e-3),
+            r"gamma has shape \(3,\)",
+        ),
+        (lambda: norms.batch_norm(X[:1], ONE, ZERO, axes=(0,), eps=1e-3), "more than one value"),
+        (lambda: norms.batch_norm_inference(X, ONE, ZERO, tf.zeros(2), ONE, eps=1e-3), r"mean has shape \(2,\)"),
+        (lambda: norms.update_moving(ONE, tf.ones(2), momentum=0.9), r"\(3,\).*\(2,\)"),
+        (lambda: norms.update_moving(ONE, ONE, momentum=1.1), "momentum is 1.1"),
+        (lambda: norms.weight_norm(X, tf.ones(2), axes=(0,)), r"g has shape \(2,\).*\(3,\)"),
+        (lambda: norms.weight_norm(X, ONE, axes=(5,)), r"axes are \(5,\)"),
+        (lambda: norms.weight_norm_init(X, tf.ones((7, 2)), axes=(0,)), r"preactivations have shape \(7, 2\)"),
+    ],
+)
+def test_bad_input_is_named(call, named):
+    with pytest.raises(ValueError, match=named):
+        call()
+
+
+def test_a_zero_v_and_constant_preactivations_are_errors_in_both_modes():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="v is zero"):
+        norms.weight_norm(tf.zeros((4, 3)), ONE, axes=(0,))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="v is zero"):
+        tf.function(lambda v: norms.weight_norm(v, ONE, axes=(0,)))(tf.zeros((4, 3)))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="do not vary"):
+        norms.weight_norm_init(X, tf.ones((7, 3)), axes=(0,))
