@@ -44,9 +44,11 @@ format: .venv/installed
 	@touch $@
 
 data:
+	@[ "$(origin DATA_SOURCE)" = file ] || [ -d "$(DATA_SOURCE)" ] || \
+	  { echo "DATA_SOURCE=$(DATA_SOURCE) is not a folder"; exit 1; }
 	@for set in MNIST FashionMNIST; do \
 	  if [ -d "$(DATA_SOURCE)/$$set" ] && [ ! -e "data/$$set" ]; then \
 	    echo "== copying $$set from $(DATA_SOURCE)"; \
-	    cp -r "$(DATA_SOURCE)/$$set" "data/.$$set.partial" && chmod -R u+w "data/.$$set.partial" && \
-	    mv "data/.$$set.partial" "data/$$set"; \
+	    rm -rf "data/.$$set.partial" && cp -r "$(DATA_SOURCE)/$$set" "data/.$$set.partial" && \
+	    chmod -R u+w "data/.$$set.partial" && mv "data/.$$set.partial" "data/$$set" || exit 1; \
 	  fi; done

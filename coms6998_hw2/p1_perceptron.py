@@ -29,7 +29,7 @@ LEARNING_RATE = 1.0  # from w = 0 the perceptron's predictions do not depend on 
 SEED = 0  # the test points' and, with an offset, every training set's
 PRESETS = {
     "full": {"training_sets": 1000, "passes": 1000, "sizes": [5, 10, 20, 50, 100, 200, 500, 1000]},
-    "quick": {"training_sets": 200, "passes": 200, "sizes": [5, 20, 100]},
+    "quick": {"training_sets": 200, "passes": 1000, "sizes": [5, 20, 100]},
 }
 # One choice changed at a time, to see whether the answer hinges on it.
 VARIATIONS = {
@@ -189,7 +189,7 @@ def summarise(frame) -> dict:
     summary["disagreement"] = {criterion: summary[criterion]["disagreement"] for criterion in summary}
     summary["difference"] = mean_interval(difference)
     summary["test"] = {
-        "wilcoxon_p": stats.wilcoxon(difference).pvalue,
+        "wilcoxon_p": stats.wilcoxon(np.rint(difference * TEST_SIZE)).pvalue,
         "hinge_better": np.mean(difference > 0),
         "perceptron_better": np.mean(difference < 0),
         "equal": np.mean(difference == 0),
@@ -257,8 +257,9 @@ def main(argv: list[str] | None = None):
     options = parse_args(__doc__, argv)
     frame = run_all(STEM, run, configs(options.preset), options, workers=os.cpu_count())
     summary = summarise(frame)
+    figure = draw(frame, summary)
     write_summary(STEM, summary, options)
-    plotting.save(draw(frame, summary), STEM, options)
+    plotting.save(figure, STEM, options)
 
 
 if __name__ == "__main__":

@@ -153,14 +153,16 @@ def setting_name(activation: str, scheme: str, depth: int) -> str:
 
 def run(config: dict, options: Options = DEFAULTS) -> dict:
     """Measure one network at initialization on the test images, then train it; return lists by layer or by epoch."""
+    device = options.torch_device()
     torch.set_num_threads(1)  # a network this small keeps one core busy; the sweep uses the others
     images = {}
     for part, limit in (("train", config["train_images"]), ("test", config["test_images"])):
         x, y = data.load(config["dataset"], options.data_dir, train=part == "train")
         pixels = torch.tensor(x[:limit]).flatten(1).float() / 255
-        images[part] = pixels, torch.tensor(y[:limit])
-    layers = build(images["test"][0].shape[1], config["scheme"], config["seed"], config["depth"])
+        images[part] = pixels.to(device), torch.tensor(y[:limit]).to(device)
+    layers = build(images["test"][0].shape[1], config["scheme"], config["seed"], config["depth"]).to(device)
     return {
+        "device": device.type,
         "precision": "float32",
         **measure(layers, config["activation"], *images["test"]),
         **predictions(config, images["test"][0]),
@@ -197,17 +199,17 @@ def measure(layers: nn.ModuleList, activation: str, x: torch.Tensor, y: torch.Te
 
 def rms(values: torch.Tensor) -> float:
     """Return the root mean square, summed in float64."""
-    return values.detach().double().square().mean().sqrt().item()
+    return values.detach().cpu().double().square().mean().sqrt().item()
 
 
 def quantiles(values: torch.Tensor) -> list[float]:
     """Return the 51 equally spaced quantiles, to four significant digits."""
-    return [float(f"{q:.4g}") for q in np.quantile(values.detach().numpy(), QUANTILES)]
+    return [float(f"{q:.4g}") for q in np.quantile(values.detach().cpu().numpy(), QUANTILES)]
 
 
 def predictions(config: dict, x: torch.Tensor) -> dict:
     """Return the theory's root mean squares for the images x (n, d), from 50 quantiles of their norms."""
-    norms = np.quantile(x.double().square().sum(dim=1).numpy(), (np.arange(50) + 0.5) / 50)
+    norms = np.quantile(x.cpu().double().square().sum(dim=1).numpy(), (np.arange(50) + 0.5) / 50)
     q, g = predict_variance(config["activation"], config["scheme"], norms, x.shape[1], config["depth"])
     return {"theory_rms_preactivation": np.sqrt(q), "theory_relative_gradient": np.sqrt(g)}
 
@@ -224,7 +226,7 @@ def train(layers: nn.ModuleList, config: dict, x: torch.Tensor, y: torch.Tensor)
             accuracies.append((logits.argmax(dim=1) == y).float().mean().item())
         if epoch == config["epochs"]:
             break
-        for batch in torch.randperm(len(x), generator=generator).split(config["batch_size"]):
+        for batch in torch.randperm(len(x), generator=generator).to(x.device).split(config["batch_size"]):
             optimizer.zero_grad()
             logits = forward(layers, config["activation"], x[batch])[0]
             nn.functional.cross_entropy(logits, y[batch]).backward()
@@ -341,11 +343,10 @@ def main(argv: list[str] | None = None):
     runs = data.resolve(configs(options.preset), options)
     frame = run_all(STEM, partial(run, options=options), runs, options, workers=os.cpu_count())
     summary = summarise(frame)
+    figures = {STEM: draw(frame, summary)} | {f"{STEM}_{name}": draw_violins(frame, name) for name in SCHEMES}
     write_summary(STEM, summary, options)
-    dataset = frame.dataset.iloc[0]
-    plotting.save(draw(frame, summary), STEM, options, dataset)
-    for activation in SCHEMES:
-        plotting.save(draw_violins(frame, activation), f"{STEM}_{activation}", options, dataset)
+    for name, figure in figures.items():
+        plotting.save(figure, name, options, dataset=frame.dataset.iloc[0])
 
 
 if __name__ == "__main__":

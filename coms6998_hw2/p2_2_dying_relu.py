@@ -11,6 +11,7 @@ epochs, threshold, depth; examples), ..._map.png (born dead, width by depth), ..
 """
 
 import os
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from scipy import stats
 
 from coms6998_hw2 import relu_ensemble as ensemble
 from utils import plotting
-from utils.cli import parse_args
+from utils.cli import DEFAULTS, Options, parse_args
 from utils.runs import fraction_interval, run_all, write_summary
 
 STEM = "p2_2_dying_relu"
@@ -95,17 +96,17 @@ def configs(preset: str) -> list[dict]:
     return runs
 
 
-def run(config: dict) -> dict:
+def run(config: dict, options: Options = DEFAULTS) -> dict:
     """Return a config's counts and, for its networks at the end, arrays; see `train_and_watch`."""
     torch.set_num_threads(1)  # the tensors of a chunk are small; the sweep uses the other cores
     if config["kind"] == "born_dead":
         dead = ensemble.count_born_dead(config["width"], config["hidden"], config["networks"], config["seed"])
         return {"precision": "float32", "dead": dead}
-    return train_and_watch(config)
+    return train_and_watch(config, options.torch_device())
 
 
-def train_and_watch(config: dict) -> dict:
-    """Draw, train and evaluate the config's networks, a chunk at a time.
+def train_and_watch(config: dict, device: torch.device) -> dict:
+    """Draw, train (on the device) and evaluate (in float64 on the CPU) the config's networks, a chunk at a time.
 
     Returns "epochs_seen" (c,), the checkpoints; for each of them how many networks have r2 < 0.01 ("collapsed"), r2 >
     0.99 ("fitted"), are exactly constant ("constant"), or have a relative range below each threshold ("below",
@@ -136,14 +137,15 @@ def train_and_watch(config: dict) -> dict:
 
         watch(0, layers)
         if config["epochs"]:
-            layers = [(weight.float(), bias.float()) for weight, bias in layers]
-            x = ensemble.draw_points(config["points"], config["seed"], numbers).float()
+            layers = [(weight.float().to(device), bias.float().to(device)) for weight, bias in layers]
+            x = ensemble.draw_points(config["points"], config["seed"], numbers).float().to(device)
             keys = ("slope", "loss", "optimizer", "learning_rate", "batch_size", "epochs", "seed")
             choices = {key: config[key] for key in keys}
-            ensemble.train(
+            compiled = ensemble.train(
                 layers, x, ensemble.TARGETS[config["target"]](x), **choices, compiled=compiled, after_epoch=watch
             )
-    result = {"precision": "float32, compiled" if compiled else "float32", "epochs_seen": seen, **counts}
+    precision = "float32, compiled" if compiled else "float32"
+    result = {"device": device.type, "precision": precision, "epochs_seen": seen, **counts}
     if config["epochs"]:
         final = {key: np.concatenate([found[key] for found in finals]) for key in finals[0]}
         result["examples"] = examples(final)
@@ -188,14 +190,13 @@ def summarise(frame) -> dict:
     for hidden in (HIDDEN, HIDDEN_TOO):
         suffix = "" if hidden == HIDDEN else f"_{hidden}_hidden"
         rows = {
-            name: main[(main.hidden == hidden) & (main.slope == slope)]
+            name: main[(main.hidden == hidden) & (main.slope == slope)].sort_values("seed")
             for name, slope in (("relu", 0), ("leaky", SLOPE))
         }
         for name, runs in rows.items():
             summary[name + suffix] = describe(runs)
-        summary["rescued" + suffix] = mcnemar(*(
-            np.concatenate([np.array(r2) for r2 in rows[name].r2]) < COLLAPSED_R2 for name in ("relu", "leaky")
-        ))  # fmt: skip
+        relu, leaky = (np.concatenate(runs.r2.map(_floats).to_list()) < COLLAPSED_R2 for runs in rows.values())
+        summary["rescued" + suffix] = mcnemar(relu, leaky)
     summary["variations"] = {row.variation: describe(trained[trained.name == row.name])
                              for row in trained[trained.variation != "none"].itertuples()}  # fmt: skip
     dead = frame[frame.kind == "born_dead"]
@@ -213,12 +214,18 @@ def summarise(frame) -> dict:
     return summary
 
 
+def _floats(values: list) -> np.ndarray:
+    """Return a record's numbers as an array; a diverged network's null is NaN."""
+    return np.array(values, dtype=float)
+
+
 def describe(runs) -> dict:
     """Return the pooled fractions of runs that differ in their seed only."""
     n = int(runs.networks.sum())
     total = {key: np.sum(np.array(runs[key].tolist()), axis=0) for key in ("collapsed", "fitted", "constant", "below")}
-    r2, left, right, value = (np.concatenate([np.array(array) for array in runs[key]])
-                              for key in ("r2", "left_range", "right_range", "value"))  # fmt: skip
+    r2, left, right, value = (
+        np.concatenate(runs[key].map(_floats).to_list()) for key in ("r2", "left_range", "right_range", "value")
+    )
     kind = kinds(r2, left, right)
     return {
         "collapsed": fraction_interval(total["collapsed"][-1], n),
@@ -288,7 +295,7 @@ def draw_map(summary: dict) -> Figure:
     figure, axes = plotting.subplots(height=2.8)
     widths, layers = np.array(MAP_WIDTHS), np.arange(1, MAP_HIDDEN + 1)
     fraction = np.array([[summary["born_dead"][f"{w}x{hidden}"]["fraction"] for w in widths] for hidden in layers])
-    mesh = axes[0, 0].pcolormesh(widths, layers, fraction, cmap="cividis", vmin=0, vmax=1)
+    mesh = axes[0, 0].pcolormesh(widths, layers, fraction, cmap="cividis", vmin=0, vmax=1, rasterized=True)
     lines = axes[0, 0].contour(widths, layers, fraction, levels=[0.01, 0.1, 0.5, 0.9], colors="white", linewidths=1)
     axes[0, 0].clabel(lines, fmt=lambda level: f"{level:.0%}", fontsize=7)
     axes[0, 0].set(xlabel="width", ylabel="hidden layers", xticks=widths)
@@ -304,10 +311,10 @@ def draw_values(frame, summary: dict) -> Figure:
     x = torch.linspace(-ensemble.HALF_INTERVAL, ensemble.HALF_INTERVAL, 100_001, dtype=torch.float64)
     for ax, (variation, title) in zip(axes[0], shown.items(), strict=False):
         row = frame[(frame.variation == variation) & (frame.slope == 0)].iloc[0]
-        collapsed = np.array(row.r2) < COLLAPSED_R2
+        collapsed = _floats(row.r2) < COLLAPSED_R2
         y = ensemble.TARGETS[row.target](x)
         ends = sorted([float(y.mean()) - 0.25, float(y.mean()) + 0.25])
-        ax.hist(np.clip(np.array(row.value)[collapsed], *ends), bins=40, range=ends, color=plotting.BLUE)
+        ax.hist(np.clip(_floats(row.value)[collapsed], *ends), bins=40, range=ends, color=plotting.BLUE)
         ax.axvline(y.mean(), color=plotting.VERMILION, linewidth=0.8, label="mean")
         ax.axvline(y.median(), color=plotting.BLACK, linewidth=0.8, linestyle="--", label="median")
         ax.set(title=title, xlabel="constant", yscale="log")
@@ -336,12 +343,16 @@ def draw_values(frame, summary: dict) -> Figure:
 def main(argv: list[str] | None = None):
     """Run what is not recorded yet, then write the summary and the figures."""
     options = parse_args(__doc__, argv)
-    frame = run_all(STEM, run, configs(options.preset), options, workers=os.cpu_count())
+    frame = run_all(STEM, partial(run, options=options), configs(options.preset), options, workers=os.cpu_count())
     summary = summarise(frame)
+    figures = {
+        STEM: draw(frame, summary),
+        f"{STEM}_map": draw_map(summary),
+        f"{STEM}_values": draw_values(frame, summary),
+    }
     write_summary(STEM, summary, options)
-    plotting.save(draw(frame, summary), STEM, options)
-    plotting.save(draw_map(summary), f"{STEM}_map", options)
-    plotting.save(draw_values(frame, summary), f"{STEM}_values", options)
+    for name, figure in figures.items():
+        plotting.save(figure, name, options)
 
 
 if __name__ == "__main__":

@@ -121,15 +121,16 @@ def train(
     seed: int,
     compiled: bool = False,
     after_epoch: Callable[[int, list[tuple]], None] = lambda epoch, layers: None,
-) -> None:
+) -> bool:
     """Train the layers in place on x, y (R, n): minibatches in a new order each epoch, the last one smaller.
 
     `loss` is "mse" or "mae", `optimizer` "adam" or "sgd" (plain). Calls after_epoch(epoch, layers) after each epoch.
+    Returns whether the computation was compiled: not where no compiler was found.
     """
     parameters = [tensor for layer in layers for tensor in layer]
     kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimizer]
     stepper = kind(parameters, lr=learning_rate, fused=True)
-    differentiate = compile_or_explain(gradients) if compiled else gradients
+    differentiate, was_compiled = compile_or_explain(gradients) if compiled else (gradients, lambda: False)
     slope, power = torch.tensor(slope, dtype=x.dtype, device=x.device), {"mse": 2, "mae": 1}[loss]
     n = x.shape[1]
     updates = -(-n // batch_size)
@@ -147,10 +148,14 @@ def train(
                 parameter.grad = gradient
             stepper.step()
         after_epoch(epoch, layers)
+    return was_compiled()
 
 
-def compile_or_explain(function):
-    """Return the function compiled by torch.compile; where there is no compiler, say so and call it as it is."""
+def compile_or_explain(function: Callable) -> tuple[Callable, Callable[[], bool]]:
+    """Return the function compiled by torch.compile, and another that tells whether that has worked so far.
+
+    Where there is no compiler, the first call says so, and it and all others are computed without.
+    """
     compiled = torch.compile(function, dynamic=False)
     broken = []
 
@@ -164,7 +169,7 @@ def compile_or_explain(function):
                 broken.append(True)
         return function(*arguments)
 
-    return call
+    return call, lambda: not broken
 
 
 def evaluate(layers: list[tuple], slope: float, target: str, grid_size: int = 1001) -> dict[str, np.ndarray]:
@@ -176,7 +181,7 @@ def evaluate(layers: list[tuple], slope: float, target: str, grid_size: int = 10
     x = torch.linspace(-HALF_INTERVAL, HALF_INTERVAL, grid_size, dtype=torch.float64)
     y = TARGETS[target](x)
     with torch.no_grad():
-        exact = [(weight.double().cpu(), bias.double().cpu()) for weight, bias in layers]
+        exact = [(weight.cpu().double(), bias.cpu().double()) for weight, bias in layers]
         curve = forward(exact, x.expand(exact[0][1].shape[-1], -1), torch.tensor(slope, dtype=torch.float64))
     spread = y.max() - y.min()
     middle = grid_size // 2

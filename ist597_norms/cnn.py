@@ -169,24 +169,27 @@ class CNN:
 
     def forward(self, X, training=False):
         """Return the logits (n, classes) of images X (n, h, w, c); in training with the minibatch's own statistics."""
-        X = self._normalized_layer(X, 0, training)
+        X, _ = self._hidden(X, 0, training)
         X = self.max_pool(X, POOL, POOL, 0, POOL)
         X = tf.reshape(X, [-1, self.W2.shape[0]])
-        X = self._normalized_layer(X, 1, training)
+        X, _ = self._hidden(X, 1, training)
         return self.affine(X, self.W3, self.b3)
 
-    def hidden_activations(self, X, training=False):
-        """Return the outputs of the convolution's and of the first affine layer's ReLU, normalization included."""
-        first = self._normalized_layer(X, 0, training)
-        pooled = tf.reshape(self.max_pool(first, POOL, POOL, 0, POOL), [-1, self.W2.shape[0]])
-        return first, self._normalized_layer(pooled, 1, training)
+    def active_shares(self, X):
+        """Return the shares of positive outputs of the ReLU at the convolution and at the first affine layer."""
+        X, first = self._hidden(X, 0, training=False)
+        X = tf.reshape(self.max_pool(X, POOL, POOL, 0, POOL), [-1, self.W2.shape[0]])
+        _, second = self._hidden(X, 1, training=False)
+        return [tf.reduce_mean(tf.cast(rectified > 0, tf.float64)) for rectified in (first, second)]
 
-    def _normalized_layer(self, X, index, training):
-        """Convolution (index 0) or affine layer (1), ReLU, and the normalization before or after it."""
+    def _hidden(self, X, index, training):
+        """Return the output of the convolution (index 0) or affine layer (1), and of its ReLU: one, or normalized."""
         X = self._linear(X, index)
         if self.position == "before":
-            return self.relu(self._normalize(X, index, training))
-        return self._normalize(self.relu(X), index, training)
+            rectified = self.relu(self._normalize(X, index, training))
+            return rectified, rectified
+        rectified = self.relu(X)
+        return self._normalize(rectified, index, training), rectified
 
     def _linear(self, X, index):
         if self.normalization == "tfp_weight":

@@ -7,7 +7,7 @@ A missing record, number or figure stops it, named.
 """
 
 import datetime
-import importlib
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -21,13 +21,15 @@ TIMESTAMP = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 
 
 def draw_figures(options: Options):
-    """Run every script's `main` with --replot."""
-    flags = ["--replot", "--preset", options.preset]
+    """Run every script with --replot, each in a process of its own; ends with the status of the first that fails."""
+    flags = ["--replot", "--preset", options.preset, "--data-dir", options.data_dir]
     if options.output:
-        flags += ["--output", str(options.output)]
+        flags += ["--output", options.output]
     for folder in ("ist597_norms", "coms6998_hw2"):
         for path in sorted((ROOT / folder).glob("p*.py")):
-            importlib.import_module(f"{folder}.{path.stem}").main(flags)
+            status = subprocess.run([sys.executable, path, *flags]).returncode
+            if status:
+                sys.exit(f"{path.stem} could not draw its figures (exit status {status}); the PDFs were not built.")
 
 
 def compile_report(source: Path, options: Options, root: Path = ROOT) -> Path:

@@ -1,6 +1,7 @@
 """What the tests share: the real data sets where they are on disk, and a folder for everything a test writes."""
 
 import pytest
+import torchvision  # noqa: F401  before TensorFlow: see utils.data._torchvision_datasets
 
 from utils import data
 from utils.cli import ROOT, Options

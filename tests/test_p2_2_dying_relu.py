@@ -1,5 +1,9 @@
 """Questions 2.2 and 2.3: the ensemble against networks trained one by one, the theory against simulation and table."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -69,9 +73,9 @@ def test_a_network_is_the_same_in_an_ensemble_of_any_size(initialization):
 
 def test_chunks_change_no_network(monkeypatch):
     config = {**problem.configs("quick")[0], "networks": 10, "epochs": 2, "points": 200}
-    together = problem.train_and_watch(config)
+    together = problem.train_and_watch(config, torch.device("cpu"))
     monkeypatch.setattr(ensemble, "CHUNK", 4)
-    apart = problem.train_and_watch(config)
+    apart = problem.train_and_watch(config, torch.device("cpu"))
     np.testing.assert_allclose(apart["r2"], together["r2"], rtol=1e-3)
     np.testing.assert_array_equal(apart["constant"], together["constant"])
 
@@ -197,9 +201,29 @@ def test_without_a_compiler_it_says_so_and_goes_on(monkeypatch, capsys):
         return call
 
     monkeypatch.setattr(torch, "compile", broken)
-    call = ensemble.compile_or_explain(lambda x: x + 1)
-    assert [call(1), call(2)] == [2, 3]
+    call, worked = ensemble.compile_or_explain(lambda x: x + 1)
+    assert [call(1), call(2)] == [2, 3] and not worked()
     assert capsys.readouterr().err.count("torch.compile does not work here") == 1
+
+
+@pytest.mark.parametrize("compiler", ["", "/nonexistent"])
+def test_compiled_or_not_the_networks_are_the_same(compiler, tmp_path):
+    code = (
+        "import torch\n"
+        "from coms6998_hw2 import relu_ensemble as e\n"
+        "def trained(compiled):\n"
+        "    layers, x = e.draw_layers(2, 2, 'he', 0, range(3)), e.draw_points(100, 0, range(3))\n"
+        f"    choices = {CHOICES!r} | dict(batch_size=64, epochs=2, seed=0)\n"
+        "    return e.train(layers, x, x.abs(), **choices, compiled=compiled), layers\n"
+        "worked, fast = trained(True); _, plain = trained(False)\n"
+        "for a, b in zip(fast, plain): torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)\n"
+        "print('compiled', worked)"
+    )
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)} | ({"CXX": compiler} if compiler else {})
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    if compiler:
+        assert "compiled False" in done.stdout and done.stderr.count("torch.compile does not work here") == 1
 
 
 def test_an_unknown_initialization_is_answered_with_the_choices():

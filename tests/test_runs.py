@@ -43,6 +43,9 @@ def results(output):
 def test_a_row_for_each_config_in_order(options):
     frame = run_all("stem", square, [{"x": 3, "seed": 0}, {"x": 2, "seed": 1}], options)
     assert frame.x.tolist() == [3, 2] and frame.square.tolist() == [9, 4] and (frame.seconds >= 0).all()
+    run_all("stem", lambda config: {"device": "cuda", "precision": "bfloat16"}, [{"seed": 5}], options)
+    used = records(options)["seed=5.json"]["environment"]
+    assert (used["device"], used["precision"]) == ("cuda", "bfloat16")
     environment = records(options)["x=3_seed=0.json"]["environment"]
     assert {"device", "precision", "python", "numpy", "commit"} <= set(environment)
 
@@ -69,9 +72,16 @@ def test_fresh_runs_again_and_replot_never(options, tmp_path):
     fresh = Options(preset="quick", output=options.output, fresh=True)
     assert run_all("stem", run, [{"seed": 0}], fresh).n.tolist() == [2]
     replot = Options(preset="quick", output=options.output, replot=True)
-    assert run_all("stem", run, [{"seed": 0}, {"seed": 1}], replot).n.tolist() == [2] and len(calls) == 2
-    with pytest.raises(SystemExit, match="nothing to draw"):
-        run_all("other", run, [{"seed": 0}], replot)
+    assert run_all("stem", run, [{"seed": 0}], replot).n.tolist() == [2] and len(calls) == 2
+    with pytest.raises(SystemExit, match=r"1 of 2 runs are not recorded.*seed=1"):
+        run_all("stem", run, [{"seed": 0}, {"seed": 1}], replot)
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("folder", ["/dev/null/x", "/proc/x"])
+def test_a_folder_that_cannot_be_written_is_named_before_anything_runs(folder):
+    with pytest.raises(SystemExit, match=f"{folder}.*cannot be written"):
+        run_all("stem", lambda config: pytest.fail("it ran"), [{"seed": 0}], Options(output=Path(folder)))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -195,5 +205,7 @@ def test_intervals_are_those_of_the_textbooks():
     assert (interval["low"], interval["high"]) == pytest.approx(tuple(expected)) and interval["n"] == 4
     assert math.isnan(mean_interval([1.0])["low"])
     assert geometric_interval([1, 10, 100])["mean"] == pytest.approx(10)
+    with pytest.raises(ValueError, match="positive"):
+        geometric_interval([1, 0])
     wilson = fraction_interval(9, 10)  # Wilson (1927): (0.5958, 0.9821)
     assert (wilson["fraction"], wilson["low"], wilson["high"]) == pytest.approx((0.9, 0.5958, 0.9821), abs=1e-4)

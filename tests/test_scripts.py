@@ -45,11 +45,45 @@ def test_a_script_runs_from_another_folder_and_redraws_the_same(script, tmp_path
     records = sorted((tmp_path / "out" / "results" / script.stem).iterdir())
     assert summary and records and all(path.suffix == ".json" for path in records)
     for record in (json.loads(path.read_text()) for path in records):
-        assert record["config"].get("dataset", dataset) in (dataset, "fashion_mnist", "digits")
+        assert record["config"].get("dataset", dataset) == dataset
     assert (tmp_path / "out" / "figures" / f"{script.stem}.png").stat().st_size > 5000
     python("-c", f"{code}m.main({[*flags, '--replot']!r})", cwd=tmp_path)
     assert contents(tmp_path / "out") == first
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_running_again_gives_the_same_records_bit_for_bit(script, tmp_path):
+    module = ".".join(script.relative_to(ROOT).with_suffix("").parts)
+    results = []
+    for _ in range(2):
+        flags = ["--preset", "quick", "--fresh", "--output", str(tmp_path / "out")]
+        python(
+            "-c",
+            f"import {module} as m; m.PRESETS['quick'].update({SMALLEST[script.stem]!r}); m.main({flags!r})",
+            cwd=tmp_path,
+        )
+        records = (json.loads(path.read_text()) for path in sorted((tmp_path / "out/results" / script.stem).iterdir()))
+        results.append([(record["config"], record["result"]) for record in records])
+    assert results[0] == results[1]
+
+
+def test_without_data_the_digits_are_named_everywhere(tmp_path):
+    flags = ["--preset", "quick", "--output", str(tmp_path / "out"), "--data-dir", str(tmp_path / "empty")]
+    code = (
+        "from torchvision.datasets import MNIST; MNIST.mirrors = ['http://127.0.0.1:9/']\n"
+        "from coms6998_hw2 import p2_1_vanishing_gradients as m; from utils import plotting\n"
+        f"m.PRESETS['quick'].update({SMALLEST['p2_1_vanishing_gradients']!r})\n"
+        "save = plotting.save\n"
+        "def check(figure, *rest, **named):\n"
+        "    path = save(figure, *rest, **named); assert 'digits' in figure.get_suptitle(); return path\n"
+        f"plotting.save = check; m.main({flags!r})"
+    )
+    done = python("-c", code, cwd=tmp_path)
+    assert "WARNING" in done.stderr and "digits" in done.stderr
+    summary = json.loads((tmp_path / "out/results/p2_1_vanishing_gradients.json").read_text())
+    records = [json.loads(path.read_text()) for path in (tmp_path / "out/results/p2_1_vanishing_gradients").iterdir()]
+    assert summary["protocol"]["dataset"] == "digits" and {r["config"]["dataset"] for r in records} == {"digits"}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)

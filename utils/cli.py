@@ -20,6 +20,14 @@ class Options:
     data_dir: Path = ROOT / "data"
     output: Path | None = None
 
+    def torch_device(self):
+        """Return the torch.device that --device names: with "auto" a GPU if there is one."""
+        import torch
+
+        if self.device != "auto":
+            return torch.device(self.device)
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
     @property
     def results_dir(self) -> Path:
         """Folder of the summaries (<stem>.json) and of the records (<stem>/<name>.json)."""
@@ -68,6 +76,8 @@ def parse_args(doc: str, argv: list[str] | None = None) -> Options:
     parser.add_argument("--output", type=Path, metavar="DIR", help="put results/ and figures/ here instead")
     options = Options(**vars(parser.parse_args(argv)))
     for flag, folder in (("--data-dir", options.data_dir), ("--output", options.output)):
+        if folder == Path():
+            parser.error(f"argument {flag}: '' is not a folder (choose a folder, or a path to make one)")
         if folder is not None and folder.exists() and not folder.is_dir():
             parser.error(f"argument {flag}: {str(folder)!r} is not a folder (choose a folder, or a path to make one)")
     if options.device in ("cuda", "mps") and not _has(options.device):

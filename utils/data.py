@@ -104,9 +104,8 @@ def _digits(train):
 
 
 def _idx(name, data_dir, train, download):
-    from torchvision.datasets import MNIST, FashionMNIST
-
-    dataset = {"mnist": MNIST, "fashion_mnist": FashionMNIST}[name]
+    datasets = _torchvision_datasets()
+    dataset = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}[name]
     folder = data_dir / dataset.__name__ / "raw"
     sums = dict(dataset.resources)
     prefix = "train" if train else "t10k"
@@ -120,8 +119,7 @@ def _idx(name, data_dir, train, download):
 
 
 def _cifar10(data_dir, train, download):
-    from torchvision.datasets import CIFAR10
-
+    CIFAR10 = _torchvision_datasets().CIFAR10
     mirror = CIFAR10.url.removesuffix(CIFAR10.filename)
     _verified("cifar10", data_dir / CIFAR10.filename, CIFAR10.tgz_md5, [mirror], download)
     batches = data_dir / CIFAR10.base_folder
@@ -133,6 +131,19 @@ def _cifar10(data_dir, train, download):
     return dataset.data, np.array(dataset.targets)
 
 
+def _torchvision_datasets():
+    """Import torchvision.datasets, without triton where TensorFlow is loaded.
+
+    Both TensorFlow and triton, which torch imports if it is there, bring an LLVM of their own, and the process aborts
+    when triton's comes second ("inconsistency in registered CommandLine options"). Nothing here needs triton.
+    """
+    if "tensorflow" in sys.modules:
+        sys.modules.setdefault("triton", None)
+    import torchvision.datasets
+
+    return torchvision.datasets
+
+
 def _verified(name, path, md5, mirrors, download) -> bytes:
     """Return the bytes of the archive `path`, after downloading it if it is missing."""
     if not os.path.lexists(path):
@@ -141,7 +152,7 @@ def _verified(name, path, md5, mirrors, download) -> bytes:
 
 
 def _read_verified(path, md5) -> bytes:
-    from torchvision.datasets.utils import check_md5
+    check_md5 = _torchvision_datasets().utils.check_md5
 
     try:
         content = path.read_bytes()
@@ -157,24 +168,27 @@ def _read_verified(path, md5) -> bytes:
 
 
 def _download(name, path, md5, mirrors):
-    from torchvision.datasets.utils import download_url
+    download_url = _torchvision_datasets().utils.download_url
 
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)
+    tried = []
     try:
         for mirror in mirrors:
             # Into a folder of its own first: an interrupted download leaves no file under the archive's name.
-            with contextlib.suppress(OSError, RuntimeError), tempfile.TemporaryDirectory() as folder:
-                download_url(mirror + path.name, folder, path.name, md5)
-                path.parent.mkdir(parents=True, exist_ok=True)
-                partial = path.with_name(f".{path.name}.{os.getpid()}")
-                partial.write_bytes((Path(folder) / path.name).read_bytes())
-                os.replace(partial, path)
+            try:
+                with tempfile.TemporaryDirectory() as folder:
+                    download_url(mirror + path.name, folder, path.name, md5)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    partial = path.with_name(f".{path.name}.{os.getpid()}")
+                    partial.write_bytes((Path(folder) / path.name).read_bytes())
+                    os.replace(partial, path)
                 return
+            except (OSError, RuntimeError) as error:
+                tried.append(f"{mirror}: {error}")
     finally:
         socket.setdefaulttimeout(timeout)
-    tried = f"tried {' and '.join(mirrors)}" if mirrors else "not downloaded"
     raise DataUnavailable(
-        f"{name} is not at {path} and could not be downloaded ({tried}). "
-        f"Put {path.name} into {path.parent}, or name another data folder with --data-dir."
+        f"{name} is not at {path} and could not be downloaded ({'; '.join(tried) or 'not tried'}). "
+        f"Put its archives (data/README.md lists them) into {path.parent}, or name another data folder with --data-dir."
     )

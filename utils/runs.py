@@ -16,6 +16,7 @@ import platform
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -40,23 +41,21 @@ def run_all(
     """Run every config that has no valid record, and return all records as a table: a row a config, in order.
 
     A config is a flat dict of JSON values, "seed" included; its key "name", if there, names the record. `run`
-    returns a dict of JSON values or NumPy arrays; its key "precision" goes to the record's environment. A record
+    returns a dict of JSON values or NumPy arrays; its keys "precision" and "device" go to the environment. A record
     is valid exactly when its config equals the requested one. With several `workers`, as many processes share the
     runs; `run` must then be picklable and see to its own number of threads. Columns: the config's keys, the result's.
-    Ends the program with status 1 where a run raised (the others are recorded first), with 130 or 143 where it was
-    interrupted, saying how to resume.
+    Ends the program with status 1 where a run raised (the others are recorded first), where with --replot a record is
+    missing, and where the folder cannot be written; with 130 or 143 where it was interrupted, saying how to resume.
     """
     folder = options.results_dir / stem
     paths = {path: config for config in configs for path in [folder / f"{record_name(config)}.json"]}
     if len(paths) != len(configs):
         raise ValueError(f"{stem}: two of the {len(configs)} configs have one name")
     todo = {path: config for path, config in paths.items() if options.fresh or read_record(path, config) is None}
-    if options.replot:
-        if todo:
-            print(f"{stem}: {len(todo)} of {len(configs)} runs are not recorded in {folder}", file=sys.stderr)
-        if len(todo) == len(configs):
-            sys.exit(f"{stem}: nothing to draw; run without --replot first.")
-    else:
+    if options.replot and todo:
+        missing = ", ".join(path.stem for path in list(todo)[:5]) + (", ..." if len(todo) > 5 else "")
+        sys.exit(f"{stem}: {len(todo)} of {len(configs)} runs are not recorded in {folder} ({missing}); nothing drawn.")
+    if not options.replot:
         _run(stem, run, todo, folder, options, workers)
     records = [record for path, config in paths.items() if (record := read_record(path, config)) is not None]
     return pd.DataFrame([{**record["config"], **record["result"], "seconds": record["seconds"]} for record in records])
@@ -99,7 +98,12 @@ def mean_interval(values) -> dict:
 
 
 def geometric_interval(values) -> dict:
-    """Return {"mean", "low", "high", "n"} of positive values: the geometric mean, its interval taken on the logs."""
+    """Return {"mean", "low", "high", "n"} of positive values: the geometric mean, its interval taken on the logs.
+
+    NaN counts as in `mean_interval`; raises ValueError for a value that is not positive.
+    """
+    if np.any(np.asarray(values, dtype=float) <= 0):
+        raise ValueError(f"a geometric mean needs positive values, not {np.min(values)}")
     interval = mean_interval(np.log(np.asarray(values, dtype=float)))
     return {key: value if key == "n" else math.exp(value) for key, value in interval.items()}
 
@@ -199,11 +203,11 @@ def _attempt(run, path, config, options):
         result, diverged = to_json(run(config))
     except Exception:
         return None, traceback.format_exc()
-    precision = result.pop("precision", "float64")
+    used = {"precision": result.pop("precision", "float64"), "device": result.pop("device", "cpu")}
     record = {
         "config": to_json(config)[0],
         "result": {**result, "diverged": True} if diverged else result,
-        "environment": {**environment(options), "precision": precision},
+        "environment": {**environment(), **used},
         "seconds": round(time.perf_counter() - start, 3),
     }
     return record, None
@@ -220,19 +224,12 @@ def _follow_parent():
     threading.Thread(target=watch, daemon=True).start()
 
 
-def environment(options: Options) -> dict:
-    """Return what a record says of the machine and the versions it was computed with."""
-    found = {"device": "cpu", "python": platform.python_version(), "numpy": np.__version__, "commit": _commit()}
+def environment() -> dict:
+    """Return what a record says of the versions and the commit it was computed with."""
+    found = {"python": platform.python_version(), "numpy": np.__version__, "commit": _commit()}
     for library in ("torch", "tensorflow"):
         if library in sys.modules:
             found[library] = importlib.import_module(library).__version__
-    if "torch" in found and options.device != "cpu":
-        import torch
-
-        if torch.cuda.is_available():
-            found["device"] = torch.cuda.get_device_name()
-        elif options.device == "mps":
-            found["device"] = "mps"
     return found
 
 
@@ -266,10 +263,13 @@ def _write(path: Path, value: dict, indent: int | None = None):
 
 def _clear_litter(folder: Path):
     """Remove what a killed process left half-written; the lock tells that nobody is writing it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
-        for leftover in folder.glob(".*.json.tmp"):
-            leftover.unlink()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder), _locked(folder):
+            for leftover in folder.glob(".*.json.tmp"):
+                leftover.unlink()
+    except OSError as error:
+        sys.exit(f"{folder} cannot be written ({error.strerror}); nothing was run. Name another folder with --output.")
 
 
 @contextlib.contextmanager
@@ -296,7 +296,7 @@ def _resumable(stem):
         yield
     except KeyboardInterrupt:
         print(
-            f"\n{stem}: interrupted; every finished run is recorded, the same command goes on from there.",
+            f"\n{stem}: interrupted; every finished run is recorded, the same command without --fresh goes on.",
             file=sys.stderr,
         )
         sys.exit(143 if terminated else 130)

@@ -1,0 +1,110 @@
+"""The comparative sentences of the reports, each asserted from the committed summaries."""
+
+import json
+import math
+
+import pytest
+
+from utils.cli import ROOT
+
+
+def summary(stem):
+    return json.loads((ROOT / "report" / "results" / f"{stem}.json").read_text(encoding="utf-8"))
+
+
+P1, P21, P22 = (summary(stem) for stem in ("p1_perceptron", "p2_1_vanishing_gradients", "p2_2_dying_relu"))
+
+
+def setting(name):
+    return P21[name]
+
+
+CLAIMS = {
+    # 1.3, 1.4
+    "the hinge is more accurate after the full budget": lambda: P1["difference"]["low"] > 0,
+    "the main training set is among those on which it loses": lambda: (
+        P1["hinge"]["main_accuracy"] < P1["perceptron"]["main_accuracy"]
+    ),
+    "with few passes or a small step the hinge is less accurate": lambda: all(
+        P1["variations"][name]["difference"]["high"] < 0 for name in ("1 pass", "10 passes", "100 passes", "step 0.01")
+    ),
+    "the hinge comes closer to the maximum margin": lambda: (
+        P1["gap_to_maximum_margin"]["hinge"]["high"] < P1["gap_to_maximum_margin"]["perceptron"]["low"]
+    ),
+    "the hinge's classes change less": lambda: P1["difference_disagreement"]["high"] < 0,
+    "from 100 points on the perceptron's change less": lambda: all(
+        P1["sizes"][n]["perceptron"]["disagreement"]["high"] < P1["sizes"][n]["hinge"]["disagreement"]["mean"]
+        for n in ("100", "200", "500", "1000")
+    ),
+    "every training set is separated by the perceptron": lambda: P1["perceptron"]["converged"] == 1,
+    "no run exceeds Novikoff's bound": lambda: P1["largest_share_of_novikoff"] <= 1,
+    # 2.1
+    "theory predicts the gradient's ratio within a tenth": lambda: all(
+        abs(math.log(row["gradient_ratio_layer5_to_layer1"]["mean"] / row["gradient_ratio_theory"])) < 0.11
+        for row in (P21[s["name"]] for s in P21["settings"] if s["depth"] == 5)
+    ),
+    "Glorot's tanh trains where small weights do not": lambda: (
+        setting("tanh_glorot")["train_loss"]["high"] < 0.2 < 2 < setting("tanh_0.01")["train_loss"]["low"]
+    ),
+    "about 0.14 keeps the gradient of tanh": lambda: (
+        0.9 < setting("tanh_0.14")["gradient_ratio_layer5_to_layer1"]["mean"] < 1.1
+    ),
+    "large weights make the gradient of tanh explode": lambda: (
+        setting("tanh_1")["gradient_ratio_layer5_to_layer1"]["high"] < 0.1
+    ),
+    "Glorot's sigmoid stays at the loss of guessing": lambda: setting("sigmoid_glorot")["train_loss"]["low"] > 2.29,
+    "0.28 is the best of the sigmoid's": lambda: all(
+        setting("sigmoid_0.28")["train_loss"]["high"] < setting(s["name"])["train_loss"]["low"]
+        for s in P21["settings"]
+        if s["activation"] == "sigmoid" and s["scheme"] != "0.28"
+    ),
+    "five layers hardly tell He from Glorot": lambda: (
+        P21["relu_glorot_over_he_5_layers"]["all_epochs"]["low"] < 1.05
+        and P21["relu_glorot_over_he_5_layers"]["all_epochs"]["mean"] < 1.2
+    ),
+    "twenty layers do": lambda: (
+        P21["relu_glorot_over_he_20_layers"]["all_epochs"]["low"] > 1.5
+        and P21["relu_glorot_over_he_20_layers"]["first_epoch"]["low"] > 1.5
+    ),
+    "He keeps the gradient of ReLU": lambda: 0.8 < setting("relu_he")["gradient_ratio_layer5_to_layer1"]["mean"] < 1.2,
+    "twice He's deviation diverges": lambda: setting("relu_0.28")["diverged"] == P21["protocol"]["seeds"],
+    # 2.2, 2.3: the reference fractions were computed independently, with a standard error of about 0.008
+    "the collapsed fraction is the independently computed one": lambda: (
+        abs(P22["relu"]["collapsed"]["fraction"] - 0.926) < 4 * 0.008
+        and abs(P22["relu_10_hidden"]["collapsed"]["fraction"] - 0.940) < 4 * 0.008
+        and abs(P22["leaky_10_hidden"]["collapsed"]["fraction"] - 0.11) < 4 * 0.01
+    ),
+    "it agrees with over 90%": lambda: P22["relu"]["collapsed"]["low"] > 0.9,
+    "most are born dead": lambda: P22["relu"]["born_dead"]["low"] > 0.85,
+    "the absolute error has the largest fraction": lambda: all(
+        P22["variations"]["x_sin_5x mae"]["collapsed"]["fraction"] >= row["collapsed"]["fraction"]
+        for row in P22["variations"].values()
+    ),
+    "squared error collapses to the mean, absolute error to the median": lambda: (
+        abs(P22["variations"]["x_sin_5x"]["median_value_of_collapsed"] + 0.148) < 0.01
+        and abs(P22["variations"]["x_sin_5x mae"]["median_value_of_collapsed"] - 0.0155) < 0.01
+    ),
+    "every simulated probability lies within the bounds": lambda: all(
+        P22["bounds"][key][0] - 4 * _error(value) <= value["fraction"] <= P22["bounds"][key][1] + 4 * _error(value)
+        for key, value in P22["born_dead"].items()
+    ),
+    "asymmetric initialization is born dead as rarely as computed": lambda: (
+        abs(P22["rai"]["born_dead"]["fraction"] - 0.219) < 0.006
+        and abs(P22["rai"]["born_dead_10_hidden"]["fraction"] - 0.254) < 0.006
+    ),
+    "leaky ReLU helps": lambda: P22["rescued"]["difference"]["low"] > 0.8,
+    "after one epoch it has hardly helped": lambda: P22["leaky"]["epochs"]["1"]["collapsed"]["low"] > 0.98,
+    "a larger slope helps more": lambda: (
+        P22["variations"]["slope 0.3"]["collapsed"]["high"] < P22["leaky"]["collapsed"]["low"]
+    ),
+}
+
+
+def _error(value):
+    share, n = value["fraction"], value["n"]
+    return math.sqrt(max(share * (1 - share), 1 / n) / n)
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_the_committed_results_bear_the_claim_out(claim):
+    assert CLAIMS[claim]()
