@@ -181,7 +181,11 @@ def test_an_interrupted_sweep_says_how_to_resume(tmp_path, workers, number, stat
         assert process.poll() is None
     process.send_signal(number)
     _, errors = process.communicate(timeout=20)
-    assert process.returncode == status and "the same command goes on" in errors and "Traceback" not in errors
+    assert (
+        process.returncode == status
+        and "the same command without --fresh goes on" in errors
+        and "Traceback" not in errors
+    )
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path):
