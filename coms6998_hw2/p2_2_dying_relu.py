@@ -333,7 +333,7 @@ def draw_values(frame, summary: dict) -> Figure:
     ax.set_xticks([0, 1e-3, 1e-2, 1e-1], ["0", ".001", ".01", ".1"])
     ax.minorticks_off()
     ax.set_xlim(left=-2e-4)
-    ax.legend(loc="center right")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside lower right", ncols=2)
     plotting.label_panels(axes)
     for ax, title in zip(axes[0], shown.values(), strict=False):
         ax.set_title(title)
