@@ -160,8 +160,9 @@ def _run(stem, run, todo, folder, options, workers):
     print(f"{stem}: {len(todo)} runs to do, records in {_shown(folder)}", flush=True)
     _clear_litter(folder)
     failed = []
-    with _resumable(stem):
-        for path, record, error in progress(_attempts(run, todo, options, workers), len(todo), stem):
+    # Closed at once: an interruption while a record is written would else leave the workers to run all that is queued.
+    with _resumable(stem), contextlib.closing(_attempts(run, todo, options, workers)) as attempts:
+        for path, record, error in progress(attempts, len(todo), stem):
             if error:
                 print(error, file=sys.stderr)
                 failed.append(todo[path])
