@@ -28,9 +28,9 @@ def batch_norm(
     mean = tf.reduce_mean(x, axis=axes, keepdims=True)
     centered = x - mean
     variance = tf.reduce_mean(tf.square(centered), axis=axes, keepdims=True)
-    normalized = centered / tf.sqrt(variance + eps)
     shape = tf.shape(mean)
-    z = tf.reshape(gamma, shape) * normalized + tf.reshape(beta, shape)
+    scale = tf.reshape(gamma, shape) / tf.sqrt(variance + eps)  # gamma joins it first: one pass over x less
+    z = scale * centered + tf.reshape(beta, shape)
     return z, tf.reshape(mean, tf.shape(gamma)), tf.reshape(variance, tf.shape(gamma))
 
 
@@ -46,7 +46,7 @@ def batch_norm_inference(
     for name, value in (("mean", mean), ("variance", variance)):
         if not value.shape.is_compatible_with(gamma.shape):
             raise ValueError(f"{name} has shape {value.shape}, gamma {gamma.shape}; they must be equal")
-    return gamma * (x - mean) / tf.sqrt(variance + eps) + beta
+    return gamma / tf.sqrt(variance + eps) * (x - mean) + beta
 
 
 def update_moving(moving: tf.Tensor, batch: tf.Tensor, *, momentum: float) -> tf.Tensor:
@@ -72,7 +72,8 @@ def layer_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, *, axes: tuple[i
     centered = x - tf.reduce_mean(x, axis=axes, keepdims=True)
     variance = tf.reduce_mean(tf.square(centered), axis=axes, keepdims=True)
     shape = [size if axis in axes else 1 for axis, size in enumerate(x.shape)]
-    return tf.reshape(gamma, shape) * (centered / tf.sqrt(variance + eps)) + tf.reshape(beta, shape)
+    normalized = centered * (1 / tf.sqrt(variance + eps))  # one division for each example, not for each feature
+    return tf.reshape(gamma, shape) * normalized + tf.reshape(beta, shape)
 
 
 def weight_norm(v: tf.Tensor, g: tf.Tensor, *, axes: tuple[int, ...]) -> tf.Tensor:

@@ -19,6 +19,7 @@ class Options:
     device: str = "auto"
     data_dir: Path = ROOT / "data"
     output: Path | None = None
+    dataset: str | None = None  # in scripts that offer several
 
     def torch_device(self):
         """Return the torch.device that --device names: with "auto" a GPU if there is one."""
@@ -52,9 +53,10 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
 
-def parse_args(doc: str, argv: list[str] | None = None) -> Options:
+def parse_args(doc: str, argv: list[str] | None = None, datasets: tuple[str, ...] = ()) -> Options:
     """Return the options in `argv` (default: the process's own); `doc` is the script's docstring, shown by --help.
 
+    A script that works on several `datasets` has the flag --dataset too, which by default is the first of them.
     A flag or value that does not exist prints one sentence and exits with status 2 before anything is written.
     """
     parser = _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
@@ -74,6 +76,10 @@ def parse_args(doc: str, argv: list[str] | None = None) -> Options:
         "--data-dir", type=Path, default=ROOT / "data", metavar="DIR", help="the data sets (default: data/)"
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help="put results/ and figures/ here instead")
+    if datasets:
+        parser.add_argument(
+            "--dataset", choices=datasets, default=datasets[0], help="the images (default: %(default)s)"
+        )
     options = Options(**vars(parser.parse_args(argv)))
     for flag, folder in (("--data-dir", options.data_dir), ("--output", options.output)):
         if folder == Path():

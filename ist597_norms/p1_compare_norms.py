@@ -1,0 +1,342 @@
+"""Problem 1, the comparison: the network with and without normalization, by hand and by the library.
+
+Which normalization helps on Fashion-MNIST, and does ours train as the library's does? How do they work with a ReLU,
+before it and after it? When is layer normalization better than batch normalization?
+
+    python ist597_norms/p1_compare_norms.py                     the full protocol, about 1 h on two CPU cores, resumable
+    python ist597_norms/p1_compare_norms.py --preset quick      fewer images, seeds and epochs, about 40 s
+    python ist597_norms/p1_compare_norms.py --dataset cifar10   the same on CIFAR-10, as p1_compare_norms_cifar10
+
+Writes report/results/p1_compare_norms/*.json and their summary, and figures/p1_compare_norms.png (the provided file's
+protocol), _rates.png (each mode's best step size), _relu.png (before and after the ReLU), _batch_size.png; also .svg.
+"""
+
+import os
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+from ist597_norms.cnn import CNN, accuracy_function
+from utils import data, plotting
+from utils.cli import DEFAULTS, Options, parse_args
+from utils.runs import mean_interval, run_all, write_summary
+
+STEM = "p1_compare_norms"
+DATASETS = ("fashion_mnist", "cifar10")
+MODES = ("none", "batch", "layer", "weight")
+TWINS = {"batch": "keras_batch", "layer": "keras_layer", "weight": "tfp_weight"}
+LABELS = {"none": "none", "batch": "batch", "keras_batch": "batch (Keras)", "layer": "layer",
+          "keras_layer": "layer (Keras)", "weight": "weight", "tfp_weight": "weight (TFP)"}  # fmt: skip
+HIDDEN_SIZE, CLASSES = 100, 10  # the provided file's, like the next line
+LEARNING_RATE, BATCH_SIZE, EPOCHS = 0.01, 64, 4
+RATES = [0.003, 0.01, 0.03, 0.1, 0.3]  # one step size is unfair to some: each mode also gets its best of these
+BATCH_SIZES = [1, 2, 4, 8, 16, 64, 256]
+VALIDATION = 5000
+SPLIT_SEED = 0  # the validation set is the same for all seeds
+WATCHED = 1000  # validation images on which the shares of active units are measured
+PRESETS = {
+    "full": {"seeds": 5, "epochs": EPOCHS, "tuned_epochs": 10, "rates": RATES, "batch_sizes": BATCH_SIZES,
+             "batch_size_seeds": 3, "images": 60_000},
+    "quick": {"seeds": 1, "epochs": 1, "tuned_epochs": 1, "rates": [0.01, 0.1], "batch_sizes": [4, 64],
+              "batch_size_seeds": 1, "images": 1500},
+}  # fmt: skip
+
+
+def base_config(preset: str, dataset: str) -> dict:
+    """Return what the runs have in common: the provided file's protocol."""
+    return {
+        "dataset": dataset,
+        "mode": "none",
+        "position": "before",
+        "learning_rate": LEARNING_RATE,
+        "batch_size": BATCH_SIZE,
+        "epochs": PRESETS[preset]["epochs"],
+        "images": PRESETS[preset]["images"],
+        "seed": 0,
+    }
+
+
+def configs(preset: str, dataset: str = DATASETS[0]) -> list[dict]:
+    """Return the runs that depend on no others: the protocol, the ReLU's position, the grid of rates, batch sizes."""
+    size, base, runs = PRESETS[preset], base_config(preset, dataset), []
+    for seed in range(size["seeds"]):
+        for mode in LABELS:
+            runs.append({"name": f"{mode}_seed{seed}", "part": "protocol", **base, "mode": mode, "seed": seed})
+    for seed in range(size["seeds"]):
+        for mode in ("batch", "layer"):  # weight normalization stands at the weights, on neither side of the ReLU
+            change = {"mode": mode, "position": "after", "seed": seed}
+            runs.append({"name": f"{mode}_after_seed{seed}", "part": "after", **base, **change})
+    for rate in size["rates"]:
+        for mode in MODES:
+            runs.append(tuned_config(base, preset, mode, rate, seed=0))
+    for seed in range(size["batch_size_seeds"]):
+        for batch_size in size["batch_sizes"]:
+            for mode in MODES:
+                if mode == "batch" and batch_size == 1:
+                    continue  # a dense batch norm of one example has no variance
+                # One epoch each; the step size grows with the batch (Goyal et al. 2017), so that an epoch moves as far.
+                change = {"mode": mode, "batch_size": batch_size, "epochs": 1, "seed": seed}
+                change["learning_rate"] = LEARNING_RATE * batch_size / BATCH_SIZE
+                runs.append({"name": f"{mode}_batch{batch_size}_seed{seed}", "part": "batch size", **base, **change})
+    return runs
+
+
+def tuned_config(base: dict, preset: str, mode: str, rate: float, seed: int) -> dict:
+    """Return the run of the grid of learning rates for a mode, a rate and a seed."""
+    change = {"mode": mode, "learning_rate": rate, "epochs": PRESETS[preset]["tuned_epochs"], "seed": seed}
+    return {"name": f"{mode}_rate{rate:g}_seed{seed}", "part": "tuned", **base, **change}
+
+
+def best_rates(frame: pd.DataFrame) -> dict[str, float]:
+    """Return for each mode the learning rate of the best validation accuracy after the last epoch, seed 0."""
+    grid = frame[(frame.part == "tuned") & (frame.seed == 0)]
+    scored = grid.assign(score=[accuracies[-1] for accuracies in grid.validation_accuracy])
+    return {mode: float(rows.loc[rows.score.idxmax()].learning_rate) for mode, rows in scored.groupby("mode")}
+
+
+def run(config: dict, options: Options = DEFAULTS) -> dict:
+    """Train one network; return losses and accuracies after each epoch, and the share of active units.
+
+    "train_loss" is the mean over the epoch's minibatches; "validation_*" after each epoch, "test_*" after the last,
+    all with running statistics; "active" (epochs + 1, 2): the shares of positive outputs of the two ReLUs on
+    validation images, before training and after each epoch.
+    """
+    one_thread_each()
+    images, labels = data.load(config["dataset"], options.data_dir, train=True)
+    images, labels = images[: config["images"]], labels[: config["images"]]
+    validation_size = VALIDATION if len(labels) >= 2 * VALIDATION else len(labels) // 10
+    training, validation = data.split(labels, validation_size, SPLIT_SEED)
+    test_images, test_labels = data.load(config["dataset"], options.data_dir, train=False)
+    scaled, one_hot = _scale(images), _one_hot(labels)
+    watched = scaled[validation[:WATCHED]]
+    model = CNN(
+        HIDDEN_SIZE,
+        CLASSES,
+        normalization=config["mode"],
+        position=config["position"],
+        image_shape=scaled.shape[1:],
+        learning_rate=config["learning_rate"],
+        seed=config["seed"],
+    )
+    rng = np.random.default_rng([config["seed"], 1])
+    result = {"train_loss": [], "validation_loss": [], "validation_accuracy": [], "active": [_shares(model, watched)]}
+    for _ in range(config["epochs"]):
+        order = rng.permutation(training)
+        losses = []
+        # A last, smaller batch would have statistics of its own: its images are left out of this epoch.
+        for start in range(0, len(order) - config["batch_size"] + 1, config["batch_size"]):
+            batch = order[start : start + config["batch_size"]]
+            losses.append(model.backward(scaled[batch], one_hot[batch]))
+        result["train_loss"].append(float(np.mean(losses)))
+        loss, accuracy = evaluate(model, scaled[validation], one_hot[validation])
+        result["validation_loss"].append(loss)
+        result["validation_accuracy"].append(accuracy)
+        result["active"].append(_shares(model, watched))
+    result["test_loss"], result["test_accuracy"] = evaluate(
+        model, _scale(test_images[: config["images"]]), _one_hot(test_labels[: config["images"]])
+    )
+    return {"precision": "float32", **result}
+
+
+def one_thread_each():
+    """Let TensorFlow compute on one thread: the sweep uses the other cores, and sums do not depend on their number."""
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        if tf.config.threading.get_intra_op_parallelism_threads() != 1:
+            raise
+
+
+def _scale(images: np.ndarray) -> np.ndarray:
+    """Return images (n, h, w, c), float32 between 0 and 1."""
+    images = images if images.ndim == 4 else images[..., None]
+    return images.astype(np.float32) / 255
+
+
+def _one_hot(labels: np.ndarray) -> np.ndarray:
+    return np.eye(CLASSES, dtype=np.float32)[labels]
+
+
+def _shares(model: CNN, images: np.ndarray) -> list[float]:
+    return [float(share) for share in model.active_shares(images)]
+
+
+def evaluate(model: CNN, images: np.ndarray, one_hot: np.ndarray) -> tuple[float, float]:
+    """Return the model's loss and accuracy at test time on images (n, h, w, c)."""
+    logits = model.compute_output(images)
+    return float(model.loss(logits, one_hot)), float(accuracy_function(logits, one_hot))
+
+
+def summarise(frame: pd.DataFrame) -> dict:
+    """Return accuracies with intervals, paired differences, tuned rates, positions of the ReLU and batch sizes."""
+    protocol, after, sizes, grid = (frame[frame.part == p] for p in ("protocol", "after", "batch size", "tuned"))
+    accuracy = protocol.pivot(index="seed", columns="mode", values="test_accuracy")
+    loss = protocol.pivot(index="seed", columns="mode", values="test_loss")
+    first = protocol.iloc[0]
+    summary = {
+        "protocol": {key: first[key] for key in ("dataset", "images", "epochs", "learning_rate", "batch_size")}
+        | {"validation": VALIDATION, "rates": sorted(set(grid.learning_rate)), "tuned_epochs": grid.epochs.iloc[0]},
+        "test_accuracy": {mode: mean_interval(accuracy[mode]) for mode in LABELS},
+        "test_loss": {mode: mean_interval(loss[mode]) for mode in LABELS},
+        "against_none": {mode: mean_interval(accuracy[mode] - accuracy["none"]) for mode in TWINS},
+        "against_twin": {mode: mean_interval(accuracy[mode] - accuracy[twin]) for mode, twin in TWINS.items()},
+        "layer_against_batch": mean_interval(accuracy["layer"] - accuracy["batch"]),
+        "active": {mode: _intervals_of_shares(protocol[protocol["mode"] == mode]) for mode in MODES},
+        "after": {},
+        "tuned": {},
+        "batch_size": {},
+    }
+    for mode, rows in after.groupby("mode"):
+        scores = rows.set_index("seed").test_accuracy
+        summary["after"][mode] = {
+            "test_accuracy": mean_interval(scores),
+            "minus_before": mean_interval(scores - accuracy[mode]),
+            "active": _intervals_of_shares(rows),
+        }
+    rates = best_rates(frame)
+    best = {mode: grid[(grid["mode"] == mode) & (grid.learning_rate == rates[mode])] for mode in MODES}
+    tuned = {mode: rows.set_index("seed").test_accuracy for mode, rows in best.items()}
+    for mode in MODES:
+        summary["tuned"][mode] = {
+            "learning_rate": rates[mode],
+            "test_accuracy": mean_interval(tuned[mode]),
+            "minus_none": mean_interval(tuned[mode] - tuned["none"]),
+        }
+    for batch_size, rows in sizes.groupby("batch_size"):
+        scores = rows.pivot(index="seed", columns="mode", values="test_accuracy")
+        row = {mode: mean_interval(scores[mode]) for mode in MODES if mode in scores}
+        if "batch" in scores:
+            row["layer_minus_batch"] = mean_interval(scores["layer"] - scores["batch"])
+        row["updates"] = (rows.images.iloc[0] - VALIDATION) // batch_size
+        summary["batch_size"][str(batch_size)] = row
+    return summary
+
+
+def _intervals_of_shares(rows: pd.DataFrame) -> dict:
+    """Return the intervals of the active shares (convolution, affine layer), before training and after it."""
+    shares = np.array(rows.active.tolist(), float)  # (seeds, epochs + 1, 2)
+    return {when: [mean_interval(layer) for layer in shares[:, i].T] for when, i in (("first", 0), ("last", -1))}
+
+
+def draw(frame: pd.DataFrame, summary: dict) -> Figure:
+    """Return the protocol's figure: training loss, validation accuracy, and test accuracy of ours and the library's."""
+    figure, axes = plotting.subplots(1, 3, height=2.4)
+    protocol = frame[frame.part == "protocol"]
+    for mode in MODES:
+        rows = protocol[protocol["mode"] == mode]
+        _draw_seeds(axes[0, 0], rows.train_loss, mode, first=1, label=LABELS[mode])
+        _draw_seeds(axes[0, 1], rows.validation_accuracy, mode, first=1)
+    axes[0, 0].set(xlabel="epoch", ylabel="training loss", yscale="log")
+    axes[0, 0].legend()
+    axes[0, 1].set(xlabel="epoch", ylabel="validation accuracy")
+    for ax in axes[0, :2]:
+        ax.set_xticks(range(1, int(summary["protocol"]["epochs"]) + 1))
+    colors = {twin: plotting.COLORS[mode] for mode, twin in TWINS.items()} | plotting.COLORS
+    for row, mode in enumerate(LABELS):
+        _draw_end(axes[0, 2], row, protocol[protocol["mode"] == mode].test_accuracy,
+                  summary["test_accuracy"][mode], colors[mode])  # fmt: skip
+    axes[0, 2].set(xlabel="test accuracy", yticks=range(len(LABELS)), yticklabels=LABELS.values())
+    axes[0, 2].invert_yaxis()
+    plotting.label_panels(axes)
+    return figure
+
+
+def draw_rates(frame: pd.DataFrame, summary: dict) -> Figure:
+    """Return the second figure: accuracy against step size, and the curves and ends at each mode's best step size."""
+    figure, axes = plotting.subplots(1, 3, height=2.4)
+    grid = frame[frame.part == "tuned"]
+    for row, mode in enumerate(MODES):
+        rows = grid[grid["mode"] == mode]
+        swept = rows[rows.seed == 0].sort_values("learning_rate")
+        ends = [accuracies[-1] for accuracies in swept.validation_accuracy]
+        axes[0, 0].plot(swept.learning_rate, ends, "o-", color=plotting.COLORS[mode], label=mode)
+        best = rows[rows.learning_rate == summary["tuned"][mode]["learning_rate"]]
+        _draw_seeds(axes[0, 1], best.validation_accuracy, mode, first=1)
+        _draw_end(axes[0, 2], row, best.test_accuracy, summary["tuned"][mode]["test_accuracy"], plotting.COLORS[mode])
+    axes[0, 0].set(xlabel="step size", ylabel="validation accuracy", xscale="log")
+    axes[0, 0].legend()
+    axes[0, 1].set(xlabel="epoch", ylabel="validation accuracy")
+    axes[0, 2].set(xlabel="test accuracy", yticks=range(len(MODES)), yticklabels=MODES)
+    axes[0, 2].invert_yaxis()
+    plotting.label_panels(axes)
+    return figure
+
+
+def draw_relu(frame: pd.DataFrame, summary: dict) -> Figure:
+    """Return the third figure: shares of active units in both layers, normalized before and after the ReLU."""
+    figure, axes = plotting.subplots(1, 2, height=2.6, sharey=True)
+    for index, layer in enumerate(("convolution", "affine layer")):
+        ax = axes[0, index]
+        for mode in MODES:
+            for part, style in (("protocol", "-"), ("after", "--")):
+                rows = frame[(frame.part == part) & (frame["mode"] == mode)]
+                if len(rows):
+                    shares = np.array(rows.active.tolist(), float)  # (seeds, epochs + 1, 2)
+                    _draw_seeds(ax, shares[:, :, index], mode, first=0, style=style)
+        ax.set(xlabel="epoch", title=layer, xticks=range(int(summary["protocol"]["epochs"]) + 1))
+    axes[0, 0].set_ylabel("share of active units")
+    for mode in MODES:
+        axes[0, 0].plot([], [], color=plotting.COLORS[mode], label=mode)
+    for label, style in (("normalized before the ReLU", "-"), ("after it", "--")):
+        axes[0, 0].plot([], [], style, color="0.4", label=label)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    plotting.label_panels(axes)
+    return figure
+
+
+def draw_batch_sizes(frame: pd.DataFrame, summary: dict) -> Figure:
+    """Return the fourth figure: test accuracy after one epoch against batch size, every seed and the interval."""
+    figure, axes = plotting.subplots(1, 1, height=2.6)
+    ax, sizes = axes[0, 0], frame[frame.part == "batch size"]
+    for mode in MODES:
+        shown = {int(size): modes[mode] for size, modes in summary["batch_size"].items() if mode in modes}
+        order = sorted(shown)
+        plotting.show_interval(ax, order, [shown[n] for n in order], plotting.COLORS[mode], mode)
+        rows = sizes[sizes["mode"] == mode]
+        ax.plot(rows.batch_size, rows.test_accuracy, ".", color=plotting.COLORS[mode])
+    ax.set(xlabel="batch size", ylabel="test accuracy after one epoch", xscale="log")
+    ax.set_xticks(sorted(set(sizes.batch_size)), sorted(set(sizes.batch_size)))
+    ax.minorticks_off()
+    ax.legend()
+    return figure
+
+
+def _draw_seeds(ax, curves, mode, first, label=None, style="-"):
+    """Draw every seed's curve, thin, and their mean; the first point is epoch `first`."""
+    curves = np.array([list(curve) for curve in curves], float)
+    epochs = np.arange(first, first + curves.shape[1])
+    ax.plot(epochs, curves.T, style, color=plotting.COLORS[mode], linewidth=0.4, alpha=0.6)
+    ax.plot(epochs, curves.mean(axis=0), style, color=plotting.COLORS[mode], label=label)
+
+
+def _draw_end(ax, row, scores, interval, color):
+    """Draw the seeds' scores as points on a row, and their mean and interval as a bar."""
+    ax.plot(scores, [row] * len(scores), ".", color=color, alpha=0.5)
+    ax.plot([interval["low"], interval["high"]], [row, row], color=color)
+    ax.plot(interval["mean"], row, "|", color=color, markersize=9)
+
+
+def main(argv: list[str] | None = None):
+    """Run what is not recorded yet, then draw the figures and write the summary."""
+    options = parse_args(__doc__, argv, datasets=DATASETS)
+    stem = STEM if options.dataset == DATASETS[0] else f"{STEM}_{options.dataset}"
+    sweep = partial(run_all, stem, partial(run, options=options), options=options, workers=os.cpu_count())
+    runs = data.resolve(configs(options.preset, options.dataset), options)
+    first = sweep(runs)
+    # The rest depends on the grid's result: the best rate of each mode is repeated with the other seeds.
+    base = base_config(options.preset, runs[0]["dataset"])
+    seeds = range(1, PRESETS[options.preset]["seeds"])
+    again = [tuned_config(base, options.preset, *best, seed) for best in best_rates(first).items() for seed in seeds]
+    frame = pd.concat([first, sweep(again)], ignore_index=True)
+    summary = summarise(frame)
+    for suffix, drawn in (("", draw), ("_rates", draw_rates), ("_relu", draw_relu), ("_batch_size", draw_batch_sizes)):
+        plotting.save(drawn(frame, summary), stem + suffix, options, frame.dataset.iloc[0])
+    write_summary(stem, summary, options)
+
+
+if __name__ == "__main__":
+    main()
