@@ -69,7 +69,7 @@ class CNN:
         self.optimizer = tf.keras.optimizers.SGD(learning_rate)  # kept: rebuilding it would reset its state
         self.optimizer.build(self.variables)
         self._step = tf.function(self._train_step)
-        self._infer = tf.function(self.forward, reduce_retracing=True)
+        self._infer = tf.function(self.forward)
 
     def _constant(self, value, *shape):
         return tf.Variable(tf.fill(shape, tf.cast(value, self.dtype)))

@@ -105,6 +105,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     validation images, before training and after each epoch.
     """
     one_thread_each()
+    tf.get_logger().setLevel("ERROR")  # TensorFlow takes every run's new network for one that is traced again
     images, labels = data.load(config["dataset"], options.data_dir, train=True)
     images, labels = images[: config["images"]], labels[: config["images"]]
     validation_size = VALIDATION if len(labels) >= 2 * VALIDATION else len(labels) // 10
