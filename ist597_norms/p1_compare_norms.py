@@ -229,17 +229,17 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
     protocol = frame[frame.part == "protocol"]
     for mode in MODES:
         rows = protocol[protocol["mode"] == mode]
-        _draw_seeds(axes[0, 0], rows.train_loss, mode, first=1, label=LABELS[mode])
-        _draw_seeds(axes[0, 1], rows.validation_accuracy, mode, first=1)
-    axes[0, 0].set(xlabel="epoch", ylabel="training loss", yscale="log")
+        plotting.show_seeds(axes[0, 0], rows.train_loss, plotting.COLORS[mode], first=1, label=LABELS[mode])
+        plotting.show_seeds(axes[0, 1], rows.validation_accuracy, plotting.COLORS[mode], first=1)
+    axes[0, 0].set(xlabel="epoch", ylabel="training loss")
     axes[0, 0].legend()
     axes[0, 1].set(xlabel="epoch", ylabel="validation accuracy")
     for ax in axes[0, :2]:
         ax.set_xticks(range(1, int(summary["protocol"]["epochs"]) + 1))
     colors = {twin: plotting.COLORS[mode] for mode, twin in TWINS.items()} | plotting.COLORS
     for row, mode in enumerate(LABELS):
-        _draw_end(axes[0, 2], row, protocol[protocol["mode"] == mode].test_accuracy,
-                  summary["test_accuracy"][mode], colors[mode])  # fmt: skip
+        scores = protocol[protocol["mode"] == mode].test_accuracy
+        plotting.show_end(axes[0, 2], row, scores, summary["test_accuracy"][mode], colors[mode])
     axes[0, 2].set(xlabel="test accuracy", yticks=range(len(LABELS)), yticklabels=LABELS.values())
     axes[0, 2].invert_yaxis()
     plotting.label_panels(axes)
@@ -254,10 +254,11 @@ def draw_rates(frame: pd.DataFrame, summary: dict) -> Figure:
         rows = grid[grid["mode"] == mode]
         swept = rows[rows.seed == 0].sort_values("learning_rate")
         ends = [accuracies[-1] for accuracies in swept.validation_accuracy]
-        axes[0, 0].plot(swept.learning_rate, ends, "o-", color=plotting.COLORS[mode], label=mode)
+        axes[0, 0].plot(swept.learning_rate, ends, ".-", color=plotting.COLORS[mode], label=mode)
         best = rows[rows.learning_rate == summary["tuned"][mode]["learning_rate"]]
-        _draw_seeds(axes[0, 1], best.validation_accuracy, mode, first=1)
-        _draw_end(axes[0, 2], row, best.test_accuracy, summary["tuned"][mode]["test_accuracy"], plotting.COLORS[mode])
+        plotting.show_seeds(axes[0, 1], best.validation_accuracy, plotting.COLORS[mode], first=1)
+        ends = summary["tuned"][mode]["test_accuracy"]
+        plotting.show_end(axes[0, 2], row, best.test_accuracy, ends, plotting.COLORS[mode])
     axes[0, 0].set(xlabel="step size", ylabel="validation accuracy", xscale="log")
     axes[0, 0].legend()
     axes[0, 1].set(xlabel="epoch", ylabel="validation accuracy")
@@ -273,11 +274,11 @@ def draw_relu(frame: pd.DataFrame, summary: dict) -> Figure:
     for index, layer in enumerate(("convolution", "affine layer")):
         ax = axes[0, index]
         for mode in MODES:
-            for part, style in (("protocol", "-"), ("after", "--")):
+            for part, style in (("protocol", ".-"), ("after", ".--")):
                 rows = frame[(frame.part == part) & (frame["mode"] == mode)]
                 if len(rows):
                     shares = np.array(rows.active.tolist(), float)  # (seeds, epochs + 1, 2)
-                    _draw_seeds(ax, shares[:, :, index], mode, first=0, style=style)
+                    plotting.show_seeds(ax, shares[:, :, index], plotting.COLORS[mode], style=style)
         ax.set(xlabel="epoch", title=layer, xticks=range(int(summary["protocol"]["epochs"]) + 1))
     axes[0, 0].set_ylabel("share of active units")
     for mode in MODES:
@@ -304,21 +305,6 @@ def draw_batch_sizes(frame: pd.DataFrame, summary: dict) -> Figure:
     ax.minorticks_off()
     ax.legend()
     return figure
-
-
-def _draw_seeds(ax, curves, mode, first, label=None, style="-"):
-    """Draw every seed's curve, thin, and their mean; the first point is epoch `first`."""
-    curves = np.array([list(curve) for curve in curves], float)
-    epochs = np.arange(first, first + curves.shape[1])
-    ax.plot(epochs, curves.T, style, color=plotting.COLORS[mode], linewidth=0.4, alpha=0.6)
-    ax.plot(epochs, curves.mean(axis=0), style, color=plotting.COLORS[mode], label=label)
-
-
-def _draw_end(ax, row, scores, interval, color):
-    """Draw the seeds' scores as points on a row, and their mean and interval as a bar."""
-    ax.plot(scores, [row] * len(scores), ".", color=color, alpha=0.5)
-    ax.plot([interval["low"], interval["high"]], [row, row], color=color)
-    ax.plot(interval["mean"], row, "|", color=color, markersize=9)
 
 
 def main(argv: list[str] | None = None):

@@ -25,6 +25,11 @@ COLORS = {
     "batch": BLUE,
     "layer": VERMILION,
     "weight": GREEN,
+    "bn": BLUE,
+    "bn_input": SKY,
+    "dropout": VERMILION,
+    "bn_dropout": GREEN,
+    "dropout_bn": PURPLE,
 }
 
 
@@ -50,6 +55,21 @@ def show_interval(ax, x, intervals: list[dict], color: str, label: str | None = 
     low, mean, high = (np.array([interval[key] for interval in intervals], float) for key in ("low", "mean", "high"))
     ax.plot(x, mean, color=color, label=label, **keywords)
     ax.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
+
+
+def show_seeds(ax, curves, color: str, first: int = 0, style: str = ".-", label: str | None = None):
+    """Draw every seed's curve, thin, and their mean; `curves` (seeds, epochs), its first column epoch `first`."""
+    curves = np.array([list(curve) for curve in curves], float)
+    epochs = np.arange(first, first + curves.shape[1])
+    ax.plot(epochs, curves.T, style.replace(".", ""), color=color, linewidth=0.4, alpha=0.6)
+    ax.plot(epochs, curves.mean(axis=0), style, color=color, label=label, markersize=3)
+
+
+def show_end(ax, row: float, scores, interval: dict, color: str):
+    """Draw the seeds' scores as points on a row, and their mean and interval as a tick and a bar."""
+    ax.plot(scores, [row] * len(scores), ".", color=color, alpha=0.5)
+    ax.plot([interval["low"], interval["high"]], [row, row], color=color)
+    ax.plot(interval["mean"], row, "|", color=color, markersize=9)
 
 
 def show_violins(ax, positions, values: list, color: str, width: float = 0.8):
