@@ -23,11 +23,19 @@ TIMESTAMP = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 
 
 def draw_figures(options: Options):
-    """Run every script with --replot, each in a process of its own, some at a time; ends with status 1 if one fails."""
+    """Run every finished script with --replot, in processes of their own; ends with status 1 if one fails.
+
+    A script is finished when its summary is there; one that is not is named and left out, and a report that needs it
+    will not build.
+    """
     flags = ["--replot", "--preset", options.preset, "--data-dir", options.data_dir]
     if options.output:
         flags += ["--output", options.output]
     scripts = sorted(path for folder in ("ist597_norms", "coms6998_hw2") for path in (ROOT / folder).glob("p*.py"))
+    unfinished = [path for path in scripts if not (options.results_dir / f"{path.stem}.json").exists()]
+    for path in unfinished:
+        print(f"{path.stem}: not run to its end yet ({options.results_dir / path.stem}.json is missing); not drawn")
+    scripts = [path for path in scripts if path not in unfinished]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         done = pool.map(lambda path: subprocess.run([sys.executable, path, *flags]), scripts)
         failed = [path.stem for path, process in zip(scripts, done, strict=True) if process.returncode]

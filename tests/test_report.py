@@ -60,10 +60,18 @@ def test_the_committed_pdf_is_what_the_committed_results_make(source, copy):
     assert pdf == source.with_suffix(".pdf").read_bytes(), f"make report, and commit {source.stem}.pdf"
 
 
-def test_a_script_that_cannot_draw_stops_the_build(tmp_path):
-    words = [sys.executable, REPORT / "build.py", "--preset", "quick", "--output", tmp_path / "empty"]
+def test_a_script_that_cannot_draw_stops_the_build(copy):
+    root, options = copy
+    next((options.results_dir / "p1_perceptron").iterdir()).unlink()
+    words = [sys.executable, REPORT / "build.py", "--output", root / "report"]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 1 and "are not recorded" in done.stderr and "the PDFs were not built" in done.stderr
+
+
+def test_without_any_result_the_build_names_what_is_missing(tmp_path):
+    words = [sys.executable, REPORT / "build.py", "--preset", "quick", "--output", ROOT / "build" / tmp_path.name]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 1 and "not run to its end" in done.stdout and ".json" in done.stderr
 
 
 @pytest.mark.parametrize("source", REPORTS, ids=lambda path: path.stem)

@@ -1,0 +1,125 @@
+"""Problem 3: what is measured is what the report says, and nothing is chosen on the test set."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from coms6998_hw2 import p3_lenet5 as p3
+from coms6998_hw2.models import LeNet5
+from utils import data
+from utils.training import Trainer, on_device
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def images(dataset):
+    from utils.cli import ROOT
+
+    return data.load(dataset, ROOT / "data", train=True)
+
+
+@pytest.fixture(scope="module")
+def records(dataset):
+    """Return two short runs, without dropout and with it."""
+    size = {"preset": "quick", "rate": 0.03, "images": 300, "epochs": 2, "seed": 0}
+    runs = {variant: p3.config(variant=variant, **size) for variant in ("none", "dropout", "dropout_bn")}
+    return {variant: p3.run({**config, "dataset": dataset, "loaded": 700}) for variant, config in runs.items()}
+
+
+def test_the_input_is_standardized_by_one_mean_and_one_deviation(images):
+    pixels = on_device(images[0][:500], images[1][:500], CPU)[0]
+    prepared = p3.preparation(images[0][:500], standardized=True)(pixels)
+    assert prepared.shape == (500, 1, 32, 32)
+    assert prepared.mean().item() == pytest.approx(0, abs=1e-5) and prepared.std().item() == pytest.approx(1, abs=1e-4)
+    raw = p3.preparation(images[0][:500], standardized=False)(pixels)
+    assert raw.min() == 0 and 0.99 <= raw.max() <= 1
+    assert np.corrcoef(raw.flatten(), prepared.flatten())[0, 1] == pytest.approx(1)
+
+
+def test_the_reported_training_loss_is_the_one_without_dropouts_noise(records):
+    assert records["dropout"]["running_train_loss"][-1] > 1.1 * records["dropout"]["train_loss"][-1]
+    # All 300 images are watched: the last epoch's loss is that of the whole training set at the end.
+    assert records["dropout"]["train_loss"][-1] == pytest.approx(records["dropout"]["final_train_loss"], rel=1e-6)
+
+
+def test_without_dropout_only_the_time_of_measuring_differs(records):
+    assert records["none"]["running_train_loss"][-1] == pytest.approx(records["none"]["train_loss"][-1], rel=0.25)
+
+
+def test_dropout_right_before_batch_norm_halves_the_variance_at_test_time(records):
+    """Kept units are doubled: E[x^2] doubles in training, and with it, for a mean near zero, the variance."""
+    torch.manual_seed(0)
+    model = LeNet5(batch_norm=True, dropout=True, dropout_first=True, input_rate=0.0)
+    trainer = Trainer(model, CPU, lambda pixels: pixels, learning_rate=1e-9)
+    pixels, labels = torch.randn(4000, 1, 32, 32), torch.zeros(4000, dtype=torch.long)
+    trainer.train(pixels, labels, np.arange(4000).reshape(-1, 100), [1e-9] * 40)
+    x = p3.inputs_of(trainer, pixels, (nn.BatchNorm2d,))["c1"]
+    shift = x.var(0) / model.batch_norms()["c1"].running_var
+    assert shift.mean().item() == pytest.approx(0.5, rel=0.1)
+    assert set(records["dropout_bn"]["variance_shift"]) == set(p3.LAYERS)
+
+
+def test_what_a_module_receives_is_what_the_layer_before_it_computes(images):
+    torch.manual_seed(0)
+    trainer = Trainer(LeNet5(), CPU, p3.preparation(images[0][:100], standardized=True), learning_rate=0.1)
+    pixels, _ = on_device(images[0][:100], images[1][:100], CPU)
+    found = p3.inputs_of(trainer, pixels, nn.Tanh)
+    assert list(found) == list(p3.LAYERS)
+    convolved = trainer.model.c1[0](trainer.prepare(pixels))  # (100, 6, 28, 28)
+    assert found["c1"].shape == (100 * 28 * 28, 6)
+    expected = convolved.double().mean((0, 2, 3))
+    torch.testing.assert_close(found["c1"].mean(0), expected, rtol=1e-5, atol=1e-6)
+    assert found["f6"].shape == (100, 84)
+
+
+def test_co_adaptation_is_numpys_mean_absolute_correlation():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 4)) @ rng.normal(size=(4, 6))
+    correlations = np.abs(np.corrcoef(x.T))
+    expected = correlations[~np.eye(6, dtype=bool)].mean()
+    constant = np.concatenate([x, np.ones((500, 1))], axis=1)  # a dead unit has no correlation
+    assert p3.co_adaptation(torch.tensor(constant)) == pytest.approx(expected)
+    assert p3.co_adaptation(torch.tensor(np.stack([x[:, 0], -2 * x[:, 0]], axis=1))) == pytest.approx(1)
+
+
+def test_drift_is_the_change_of_the_mean_in_deviations():
+    means, deviations = torch.tensor([[0.0, 1.0], [1.0, 1.0], [1.0, -3.0]]), torch.tensor([2.0, 4.0])
+    statistics = [{"c1": (mean, deviations)} for mean in means]
+    assert p3.drift(statistics)["c1"] == pytest.approx([(1 / 2 + 0) / 2, (0 + 4 / 4) / 2])
+
+
+def test_the_rate_is_chosen_on_validation_and_not_on_the_test_set():
+    rows = [
+        {
+            "variant": variant,
+            "seed": seed,
+            "learning_rate": rate,
+            "validation_accuracy": [0.0, score],
+            "test_accuracy": t,
+        }
+        for variant in p3.VARIANTS
+        for seed, rate, score, t in ((0, 0.01, 0.8, 0.9), (0, 0.03, 0.9, 0.1), (1, 0.1, 0.99, 0.99))
+    ]
+    assert p3.best_rates(pd.DataFrame(rows)) == dict.fromkeys(p3.VARIANTS, 0.03)
+
+
+def test_the_schedule_ends_at_zero_and_starts_at_the_rate():
+    rates = p3.cosine(0.1, 1000)
+    assert rates[0] == 0.1 and rates[500] == pytest.approx(0.05) and 0 < rates[-1] < 1e-6
+    assert np.all(np.diff(rates) < 0)
+
+
+def test_every_run_of_the_protocol_is_there_once():
+    configs = p3.configs("full") + p3.tuned_configs("full", dict.fromkeys(p3.VARIANTS, 0.1))
+    names = [config["name"] for config in configs]
+    assert len(set(names)) == len(names)
+    for variant in p3.VARIANTS:
+        for rate in (p3.COMMON_RATE, 0.1):
+            seeds = {c["seed"] for c in configs if (c["variant"], c["learning_rate"], c["images"], c["epochs"])
+                     == (variant, rate, 55_000, 20)}  # fmt: skip
+            assert seeds == set(range(5))
+        for images in (5500, 550):
+            assert sum(c["variant"] == variant and c["images"] == images for c in configs) == 5
