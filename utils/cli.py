@@ -1,11 +1,13 @@
 """The command line that every script shares: `options = parse_args(__doc__, argv)`."""
 
 import argparse
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ("quick", "full")
+RUNS_ON_A_GPU = 4
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -28,6 +30,11 @@ class Options:
         if self.device != "auto":
             return torch.device(self.device)
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    @property
+    def workers(self) -> int:
+        """How many runs to do at a time: one for each core or, on a GPU, as many small networks as fill it."""
+        return RUNS_ON_A_GPU if self.torch_device().type == "cuda" else os.cpu_count()
 
     @property
     def results_dir(self) -> Path:

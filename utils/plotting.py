@@ -30,6 +30,11 @@ COLORS = {
     "dropout": VERMILION,
     "bn_dropout": GREEN,
     "dropout_bn": PURPLE,
+    "cyclical": BLUE,
+    "triangular": SKY,
+    "one_cycle": GREEN,
+    "constant_lr_max": VERMILION,
+    "constant_lr_min": BLACK,
 }
 
 
@@ -58,8 +63,12 @@ def show_interval(ax, x, intervals: list[dict], color: str, label: str | None = 
 
 
 def show_seeds(ax, curves, color: str, first: int = 0, style: str = ".-", label: str | None = None):
-    """Draw every seed's curve, thin, and their mean; `curves` (seeds, epochs), its first column epoch `first`."""
-    curves = np.array([list(curve) for curve in curves], float)
+    """Draw every seed's curve, thin, and their mean; `curves` (seeds, epochs), its first column epoch `first`.
+
+    A curve that ends early (a diverged run) is drawn as far as it goes, and so is the mean of all.
+    """
+    length = max(len(curve) for curve in curves)
+    curves = np.array([[*curve, *[np.nan] * (length - len(curve))] for curve in curves], float)
     epochs = np.arange(first, first + curves.shape[1])
     ax.plot(epochs, curves.T, style.replace(".", ""), color=color, linewidth=0.4, alpha=0.6)
     ax.plot(epochs, curves.mean(axis=0), style, color=color, label=label, markersize=3)

@@ -108,10 +108,8 @@ class Trainer:
             indices = torch.as_tensor(batch)
             draws = self._draws(len(indices))
             size = self.micro_batch or len(indices)
-            parts = [
-                self._accumulate(pixels, labels, indices[i : i + size], draws[i : i + size], len(indices))
-                for i in range(0, len(indices), size)
-            ]
+            plan = torch.cat((indices[:, None], draws), dim=1)  # (n, 4): one transfer to the device
+            parts = [self._accumulate(pixels, labels, part, 1 / len(indices)) for part in plan.split(size)]
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=self._graphs is None)
             losses.append(torch.stack(parts).sum() if len(parts) > 1 else parts[0])
@@ -154,44 +152,46 @@ class Trainer:
             else:
                 group["lr"] = rate
 
-    def _accumulate(self, pixels, labels, indices, draws, batch_size):
-        """Add the gradient of these images' share in the batch's mean loss; return that share of the loss."""
-        plan = torch.cat((indices[:, None], draws), dim=1)  # (n, 4): one transfer to the device
+    def _accumulate(self, pixels, labels, plan, scale):
+        """Add the gradient of scale * (sum of the losses of these images); return that sum, scaled."""
         if self._graphs is None:
-            return self._pass(pixels, labels, plan, batch_size)
-        key = (len(plan), batch_size, pixels.data_ptr())
+            return self._pass(pixels, labels, plan.to(self.device), scale)
+        key = (len(plan), pixels.data_ptr())
         if key not in self._graphs:
-            self._graphs[key] = self._capture(pixels, labels, plan, batch_size)
-        graph, static_plan, loss = self._graphs[key]
-        static_plan.copy_(plan.pin_memory(), non_blocking=True)
+            self._graphs[key] = self._capture(pixels, labels, plan)
+        graph, static_plan, static_scale, loss = self._graphs[key]
+        static_plan.copy_(plan)
+        static_scale.fill_(scale)
         graph.replay()
         return loss.clone()
 
-    def _pass(self, pixels, labels, plan, batch_size):
+    def _pass(self, pixels, labels, plan, scale):
         images = self.prepare(pixels[plan[:, 0]])
         if self.largest_shift is not None:
             images = shift_and_flip(images, plan[:, 1:], self.largest_shift)
-        loss = functional.cross_entropy(self._forward(images), labels[plan[:, 0]], reduction="sum") / batch_size
+        loss = functional.cross_entropy(self._forward(images), labels[plan[:, 0]], reduction="sum") * scale
         loss.backward()
         return loss.detach()
 
-    def _capture(self, pixels, labels, plan, batch_size):
-        """Return (CUDA graph of one pass, its input, its output); the model is left as it was."""
-        plan = plan.to(self.device)
-        buffers = {name: value.clone() for name, value in self.model.named_buffers()}
-        gradients = [None if p.grad is None else p.grad.clone() for p in self.model.parameters()]
+    def _capture(self, pixels, labels, plan):
+        """Return (CUDA graph of one pass, its inputs, its output); model and gradients are left as they were."""
+        plan, scale = plan.to(self.device), torch.zeros((), device=self.device)
+        tensors = dict(self.model.named_buffers()) | {
+            f"gradient of {name}": p.grad for name, p in self.model.named_parameters() if p.grad is not None
+        }
+        before = {name: tensor.clone() for name, tensor in tensors.items()}
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
             for _ in range(WARM_UP):
-                self._pass(pixels, labels, plan, batch_size)
+                self._pass(pixels, labels, plan, scale)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            loss = self._pass(pixels, labels, plan, batch_size)
+            loss = self._pass(pixels, labels, plan, scale)
         with torch.no_grad():
-            for name, value in self.model.named_buffers():
-                value.copy_(buffers[name])
-            for parameter, gradient in zip(self.model.parameters(), gradients, strict=True):
-                parameter.grad.zero_() if gradient is None else parameter.grad.copy_(gradient)
-        return graph, plan, loss
+            for parameter in self.model.parameters():
+                parameter.grad.zero_()  # those that were not there before
+            for name, tensor in tensors.items():
+                tensor.copy_(before[name])
+        return graph, plan, scale, loss

@@ -1,0 +1,123 @@
+"""One training run of MiniGoogLeNet on Fashion-MNIST: what the scripts of problem 4 share.
+
+plan = constant_plan(images=55_000, batch_size=64, rate=0.01, epochs=5)    what each epoch's updates are
+curves = Run(config, options).follow(plan)                                 losses and accuracies after each epoch
+"""
+
+import math
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from coms6998_hw2.models import MiniGoogLeNet
+from utils import data
+from utils.cli import Options
+from utils.training import Trainer, fastest_precision, on_device
+
+BATCH_SIZE = 64  # question 4.2
+MOMENTUM = 0.9  # the reference post's
+VALIDATION, SPLIT_SEED = 5000, 0  # as in question 4.1; the same for all seeds
+WATCHED = 10_000  # training images on which the training loss is measured in evaluation mode
+SIDE = 32  # MiniGoogLeNet's pooling does not fit 28 x 28
+LARGEST_SHIFT = 3  # pixels: the post's 10% of 32
+MICRO_BATCH = 64  # what batch norm sees, whatever the batch size: larger batches add up gradients
+
+
+class Plan(list):
+    """For each epoch a pair (batch sizes, rates), one of each for every update; the sizes add up to all images."""
+
+    @property
+    def updates(self) -> int:
+        """How many updates the plan has."""
+        return sum(len(sizes) for sizes, _ in self)
+
+
+def batch_sizes(images: int, batch_size: int) -> np.ndarray:
+    """Return the sizes of an epoch's batches: all `batch_size`, but for what is left for the last.
+
+    Raises ValueError for a batch size that is not between 1 and the number of images.
+    """
+    if not 1 <= batch_size <= images:
+        raise ValueError(f"the batch size is {batch_size}; it must be between 1 and the {images} training images")
+    whole, rest = divmod(images, batch_size)
+    return np.array([batch_size] * whole + [rest] * (rest > 0))
+
+
+def constant_plan(images: int, batch_size: int, rate: float, epochs: int) -> Plan:
+    """Return the plan of `epochs` passes over the images with one batch size and one learning rate."""
+    if not rate > 0:
+        raise ValueError(f"the learning rate is {rate}; it must be positive")
+    sizes = batch_sizes(images, batch_size)
+    return Plan([(sizes, np.full(len(sizes), rate))] * epochs)
+
+
+def resize(pixels: torch.Tensor) -> torch.Tensor:
+    """Return images (n, 1, 32, 32), between 0 and 1, of pixels (n, 1, 28, 28), uint8: bilinear, as the post."""
+    return functional.interpolate(pixels.float() / 255, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+
+
+class Run:
+    """A config's data, on the device, and its freshly drawn network: equal seeds start from equal networks."""
+
+    def __init__(self, config: dict, options: Options, augmented: bool = True):
+        """Load, split and move the data; `config` has dataset, images, seed and precision ("fastest" or a name)."""
+        device = options.torch_device()
+        if device.type == "cpu":
+            torch.set_num_threads(1)  # the sweep uses the other cores
+        images, labels = (part[: config["images"]] for part in data.load(config["dataset"], options.data_dir, True))
+        test = (part[: config["images"]] for part in data.load(config["dataset"], options.data_dir, False))
+        self.training, validation = data.split(labels, min(VALIDATION, len(labels) // 10), SPLIT_SEED)
+        self.pixels, self.labels = on_device(images, labels, device)
+        self.test = on_device(*test, device)
+        self.watched, self.validation = (torch.as_tensor(part) for part in (self.training[:WATCHED], validation))
+        torch.manual_seed(config["seed"])
+        self.rng = np.random.default_rng([config["seed"], 1])
+        precision = fastest_precision(device) if config["precision"] == "fastest" else config["precision"]
+        self.trainer = Trainer(
+            MiniGoogLeNet(),
+            device,
+            resize,
+            learning_rate=1.0,  # each update brings its own
+            momentum=MOMENTUM,
+            precision=precision,
+            largest_shift=LARGEST_SHIFT if augmented else None,
+            micro_batch=MICRO_BATCH,
+            seed=config["seed"],
+        )
+        self.environment = {"precision": precision, "device": device.type}
+
+    def epoch(self, sizes: np.ndarray, rates: np.ndarray) -> np.ndarray:
+        """Train on all images once, in a new order, in batches of these sizes; return each update's loss."""
+        order = self.rng.permutation(self.training)
+        batches = np.split(order, np.cumsum(sizes)[:-1])
+        return self.trainer.train(self.pixels, self.labels, batches, rates)
+
+    def evaluate(self, part: torch.Tensor) -> tuple[float, float]:
+        """Return loss and accuracy in evaluation mode on the images with these indices."""
+        return self.trainer.evaluate(self.pixels[part], self.labels[part])
+
+    def follow(self, plan: Plan) -> dict:
+        """Train as planned; return losses and accuracies after each epoch, and at the end on the test set.
+
+        "batch_loss": the epoch's mean over its images, augmented and with dropout; "train_*", on the first 10,000
+        training images, and "validation_*": in evaluation mode. Training stops after the epoch in which the loss
+        ceases to be finite: "stopped" says so, and what it would have measured from there is NaN.
+        """
+        names = ("batch_loss", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+        result = {name: [] for name in names}
+        for sizes, rates in plan:
+            losses = self.epoch(sizes, rates)
+            values = [np.average(losses, weights=sizes), *self.evaluate(self.watched), *self.evaluate(self.validation)]
+            if not math.isfinite(values[0]):
+                values = [math.nan] * len(values)
+            for name, value in zip(names, values, strict=True):
+                result[name].append(value)
+            if math.isnan(values[0]):
+                break
+        result["stopped"] = len(result["batch_loss"]) < len(plan) or math.isnan(values[0])
+        failed = (math.nan, math.nan)
+        result["test_loss"], result["test_accuracy"] = (
+            failed if result["stopped"] else self.trainer.evaluate(*self.test)
+        )
+        return {**result, "updates": plan.updates, **self.environment}

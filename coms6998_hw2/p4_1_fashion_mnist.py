@@ -1,0 +1,103 @@
+"""Problem 4.1: Fashion-MNIST summarized: its sizes, its classes, images per class, and representative images.
+
+    python coms6998_hw2/p4_1_fashion_mnist.py                  about 5 s
+    python coms6998_hw2/p4_1_fashion_mnist.py --preset quick   the same on fewer images
+
+Writes report/results/p4_1_fashion_mnist/*.json and their summary, and figures/p4_1_fashion_mnist.png and .svg.
+"""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from utils import data, plotting
+from utils.cli import DEFAULTS, Options, parse_args
+from utils.runs import run_all, write_summary
+
+STEM = "p4_1_fashion_mnist"
+CLASSES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
+SHOWN = [1, 7, 8]  # the three classes of which three images are shown: clearly different things
+VALIDATION, SPLIT_SEED = 5000, 0  # held out from the training images, stratified; the same for all of problem 4
+PRESETS = {"full": {"images": 60_000}, "quick": {"images": 1000}}
+
+
+def configs(preset: str) -> list[dict]:
+    """Return the one run."""
+    return [{"name": preset, "dataset": "fashion_mnist", "images": PRESETS[preset]["images"], "seed": 0}]
+
+
+def run(config: dict, options: Options = DEFAULTS) -> dict:
+    """Return sizes, images per class in each part, pixel statistics, duplicates, and which images to show."""
+    images, labels = (part[: config["images"]] for part in data.load(config["dataset"], options.data_dir, train=True))
+    test_images, test_labels = (
+        part[: config["images"]] for part in data.load(config["dataset"], options.data_dir, train=False)
+    )
+    training, validation = data.split(labels, min(VALIDATION, len(labels) // 10), SPLIT_SEED)
+    parts = {"training": labels[training], "validation": labels[validation], "test": test_labels}
+    fitted = images[training] / 255
+    of_class = [training[labels[training] == label] for label in range(len(CLASSES))]
+    return {
+        "shape": list(images.shape[1:]),
+        "size": {part: len(of) for part, of in parts.items()},
+        "per_class": {part: np.bincount(of, minlength=len(CLASSES)) for part, of in parts.items()},
+        "mean": fitted.mean(),
+        "deviation": fitted.std(),
+        "zero_share": (fitted == 0).mean(),
+        "class_mean": [(images[which] / 255).mean() for which in of_class],
+        "duplicates": duplicates(images, test_images),
+        "shown": [typical(images[which], 3) for which in of_class],
+    }
+
+
+def duplicates(images: np.ndarray, test_images: np.ndarray) -> dict:
+    """Return how many training images equal an earlier one, and how many test images equal a training image."""
+    seen = {image.tobytes() for image in images}
+    return {
+        "within_training": len(images) - len(seen),
+        "test_in_training": sum(image.tobytes() in seen for image in test_images),
+    }
+
+
+def typical(images: np.ndarray, n: int) -> np.ndarray:
+    """Return the n images (n, h, w), uint8, that are nearest to the mean of images (m, h, w)."""
+    distance = ((images - images.mean(axis=0)) ** 2).sum(axis=(1, 2))
+    return images[np.argsort(distance, kind="stable")[:n]]
+
+
+def summarise(frame: pd.DataFrame) -> dict:
+    """Return the run's numbers, without the images."""
+    row = frame.iloc[0]
+    keys = ("shape", "size", "per_class", "mean", "deviation", "zero_share", "class_mean", "duplicates")
+    return {"protocol": {"dataset": row.dataset}, "classes": CLASSES, **{key: row[key] for key in keys}}
+
+
+def draw(frame: pd.DataFrame, summary: dict) -> Figure:
+    """Return the figure: three typical images of three classes, and the most typical one of each class."""
+    figure, axes = plotting.subplots(3, 10, height=2.1, width_ratios=[1.15] * 3 + [0.35] + [1] * 6)
+    shown = np.array(frame.iloc[0].shown, dtype=np.uint8)  # (10, 3, h, w)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for row, label in enumerate(SHOWN):
+        for column in range(3):
+            axes[row, column].imshow(shown[label, column], cmap="gray_r")
+        axes[row, 1].set_title(CLASSES[label], fontsize=7)
+    rest = [axes[row, column] for row in range(2) for column in range(4, 9)]
+    for label, ax in enumerate(rest):
+        ax.imshow(shown[label, 0], cmap="gray_r")
+        ax.set_title(CLASSES[label], fontsize=7)
+    return figure
+
+
+def main(argv: list[str] | None = None):
+    """Run what is not recorded yet, then draw the figure and write the summary."""
+    options = parse_args(__doc__, argv)
+    frame = run_all(STEM, partial(run, options=options), data.resolve(configs(options.preset), options), options)
+    summary = summarise(frame)
+    plotting.save(draw(frame, summary), STEM, options, frame.dataset.iloc[0])
+    write_summary(STEM, summary, options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""Problem 4.3: the cyclical learning rate with exponential decay between question 4.2's lr_min and lr_max.
+
+Train and validation loss and accuracy over 48 epochs (three cycles of 16), batch size 64, against constant rates, the
+undamped cycle and one cycle at equal epochs.
+
+    python coms6998_hw2/p4_3_cyclical_learning_rate.py                  the full protocol: 15 runs of 48 epochs, about
+                                                                        a minute each on a GPU, 4 h each on a CPU core
+    python coms6998_hw2/p4_3_cyclical_learning_rate.py --preset quick   fewer images, arms, seeds and epochs, about 40 s
+
+Reads lr_min and lr_max from p4_2_learning_rate_range's summary, so that one runs first. Writes
+report/results/p4_3_cyclical_learning_rate/*.json and their summary, and figures/p4_3_cyclical_learning_rate.png, .svg.
+"""
+
+import json
+import sys
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from coms6998_hw2.fashion_training import BATCH_SIZE, Plan, Run, batch_sizes
+from utils import data, plotting
+from utils.cli import DEFAULTS, Options, parse_args
+from utils.runs import mean_interval, run_all, write_summary
+
+STEM, RANGE_STEM = "p4_3_cyclical_learning_rate", "p4_2_learning_rate_range"
+STEP_EPOCHS, CYCLES = 8, 3  # the post's: half a cycle, and 48 epochs in all
+FINAL_AMPLITUDE = 0.05  # of the first cycle's, after the last update: what gamma is chosen for
+ARMS = ["cyclical", "triangular", "one_cycle", "constant_lr_max", "constant_lr_min"]
+LABELS = {"cyclical": "cyclical, decaying", "triangular": "cyclical", "one_cycle": "one cycle",
+          "constant_lr_max": "constant, lr_max", "constant_lr_min": "constant, lr_min"}  # fmt: skip
+PRESETS = {
+    "full": {"seeds": 3, "arms": ARMS, "step_epochs": STEP_EPOCHS, "images": 60_000, "batch_size": BATCH_SIZE},
+    "quick": {"seeds": 1, "arms": ARMS[:3], "step_epochs": 1, "images": 200, "batch_size": 16},
+}
+
+
+def learning_rate_range(options: Options, stem: str) -> dict:
+    """Return the summary of question 4.2, from which lr_min and lr_max come; ends with status 1 where there is none."""
+    path = options.results_dir / f"{RANGE_STEM}.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        sys.exit(f"{stem}: {path} is missing; run coms6998_hw2/{RANGE_STEM}.py with the same flags first.")
+
+
+def configs(preset: str, lr_min: float, lr_max: float) -> list[dict]:
+    """Return every arm with every seed; the cyclical arm first."""
+    size = PRESETS[preset]
+    return [
+        {
+            "name": f"{arm}_seed{seed}",
+            "dataset": "fashion_mnist",
+            "images": size["images"],
+            "batch_size": size["batch_size"],
+            "precision": "fastest",
+            "arm": arm,
+            "lr_min": lr_min,
+            "lr_max": lr_max,
+            "step_epochs": size["step_epochs"],
+            "epochs": 2 * size["step_epochs"] * CYCLES,
+            "seed": seed,
+        }
+        for arm in size["arms"]
+        for seed in range(size["seeds"])
+    ]
+
+
+def rates(arm: str, lr_min: float, lr_max: float, step: int, updates: int) -> np.ndarray:
+    """Return the learning rate (updates,) of each update; `step` is half a cycle, in updates.
+
+    The schedules are torch's own: CyclicLR (Smith 2017; exp_range with the gamma that leaves 5% of the amplitude at the
+    end, or triangular) and OneCycleLR. Raises ValueError unless 0 < lr_min < lr_max and step >= 1, and for an unknown
+    arm.
+    """
+    if not 0 < lr_min < lr_max:
+        raise ValueError(f"the rates go from {lr_min} to {lr_max}; they must be positive and increase")
+    if step < 1:
+        raise ValueError(f"half a cycle is {step} updates; it must be at least one")
+    if arm not in ARMS:
+        raise ValueError(f"arm {arm!r} is unknown; choose from {', '.join(ARMS)}")
+    if arm.startswith("constant"):
+        return np.full(updates, lr_min if arm == "constant_lr_min" else lr_max)
+    schedule = torch.optim.lr_scheduler
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr_min)
+    if arm == "one_cycle":
+        scheduler = schedule.OneCycleLR(optimizer, lr_max, total_steps=updates, cycle_momentum=False)
+    else:
+        mode = {"cyclical": "exp_range", "triangular": "triangular"}[arm]
+        # cycle_momentum would swing the momentum against the rate; only the rate is under study here.
+        scheduler = schedule.CyclicLR(
+            optimizer, lr_min, lr_max, step, mode=mode, gamma=FINAL_AMPLITUDE ** (1 / updates), cycle_momentum=False
+        )
+    found = []
+    for _ in range(updates):
+        found.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        if len(found) < updates:
+            scheduler.step()
+    return np.array(found)
+
+
+def plan(config: dict, images: int) -> Plan:
+    """Return a config's updates: equal batches, and the arm's rate for each."""
+    sizes = batch_sizes(images, config["batch_size"])
+    updates = len(sizes) * config["epochs"]
+    all_rates = rates(config["arm"], config["lr_min"], config["lr_max"], len(sizes) * config["step_epochs"], updates)
+    return Plan([(sizes, part) for part in np.split(all_rates, config["epochs"])])
+
+
+def run(config: dict, options: Options = DEFAULTS) -> dict:
+    """Train one network by its arm's schedule; "rates" are those at the beginning of each epoch."""
+    training = Run(config, options)
+    planned = plan(config, len(training.training))
+    return {**training.follow(planned), "rates": [epoch_rates[0] for _, epoch_rates in planned]}
+
+
+def summarise(frame: pd.DataFrame) -> dict:
+    """Return accuracies and losses with intervals, and paired differences to the cyclical arm."""
+    first, seeds = frame.iloc[0], {arm: rows.set_index("seed") for arm, rows in frame.groupby("arm")}
+    keys = ("dataset", "images", "batch_size", "epochs", "step_epochs", "lr_min", "lr_max")
+    summary = {
+        "protocol": {key: first[key] for key in keys} | {"final_amplitude": FINAL_AMPLITUDE, "arms": list(seeds)},
+        "epochs": first.epochs,
+        "updates": first.updates,
+        "gamma": FINAL_AMPLITUDE ** (1 / first.updates),
+        "stopped": {arm: rows.stopped.sum() for arm, rows in seeds.items()},
+        "against_cyclical": {
+            arm: mean_interval((rows.test_accuracy - seeds["cyclical"].test_accuracy).dropna())
+            for arm, rows in seeds.items()
+            if arm != "cyclical"
+        },
+    }
+    for key in ("test_accuracy", "test_loss"):
+        summary[key] = {arm: mean_interval(rows[key].astype(float)) for arm, rows in seeds.items()}
+    for key in ("validation_accuracy", "validation_loss", "train_accuracy", "train_loss"):
+        summary[key] = {arm: mean_interval([values[-1] for values in rows[key]]) for arm, rows in seeds.items()}
+    summary["best_validation_accuracy"] = {
+        arm: mean_interval([max(values) for values in rows.validation_accuracy]) for arm, rows in seeds.items()
+    }
+    return summary
+
+
+def draw(frame: pd.DataFrame, summary: dict) -> Figure:
+    """Return the figure: the cyclical arm's losses and accuracies as in the post's Figure 4, its rate, and all arms."""
+    figure, axes = plotting.subplots(2, 2, height=4.2)
+    cyclical = frame[frame.arm == "cyclical"]
+    for ax, key, name in ((axes[0, 0], "loss", "loss"), (axes[0, 1], "accuracy", "accuracy")):
+        for part, color in (("train", plotting.BLUE), ("validation", plotting.VERMILION)):
+            plotting.show_seeds(ax, cyclical[f"{part}_{key}"], color, first=1, style="-", label=part)
+        ax.set(ylabel=name, xlabel="epoch")
+    axes[0, 0].set_yscale("log")
+    axes[0, 0].legend()
+    for arm, rows in frame.groupby("arm", sort=False):
+        color = plotting.COLORS[arm]
+        axes[1, 0].plot(np.arange(len(rows.iloc[0].rates)), rows.iloc[0].rates, color=color, label=LABELS[arm])
+        plotting.show_seeds(axes[1, 1], rows.validation_accuracy, color, first=1, style="-")
+    axes[1, 0].set(xlabel="epoch", ylabel="learning rate")
+    axes[1, 1].set(xlabel="epoch", ylabel="validation accuracy")
+    figure.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    plotting.label_panels(axes)
+    return figure
+
+
+def main(argv: list[str] | None = None):
+    """Run what is not recorded yet, then draw the figure and write the summary."""
+    options = parse_args(__doc__, argv)
+    found = learning_rate_range(options, STEM)
+    runs = data.resolve(configs(options.preset, found["lr_min"], found["lr_max"]), options)
+    frame = run_all(STEM, partial(run, options=options), runs, options, workers=options.workers)
+    summary = summarise(frame)
+    plotting.save(draw(frame, summary), STEM, options, frame.dataset.iloc[0])
+    write_summary(STEM, summary, options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Where a loss begins to fall and where it stops falling, read off a curve by rule: pure functions of (rates, losses).
+
+    low, high = falling_range(rates, losses)     lr_min and lr_max of question 4.2
+    suggested = valley(rates, losses)            fastai's suggestion, to compare
+    smooth = debiased_average(losses)            for curves with a point for each update
+
+Rates are positive and increase; a loss that is not finite (diverged) counts as no point.
+"""
+
+import numpy as np
+
+MARGIN = 0.05  # of the whole fall: the loss has begun to fall after the first 5%, and has fallen after 95%
+SMALLEST_FALL = 0.05  # of the plateau: a curve that falls by less does not fall
+SMOOTHING = 0.98  # weight of the old average, fastai's
+
+
+def falling_range(rates, losses) -> tuple[float, float]:
+    """Return the rates at which the loss begins and stops to fall, on the way to its minimum.
+
+    The plateau is the median loss before the minimum that is nearest to the curve's start (its first third, at least
+    two points); the fall is from the plateau to the minimum of the running median of three, which an isolated spike or
+    dip does not move. Between points the curve is linear in the logarithm of the rate. Raises ValueError where
+    fewer than four losses are finite, and where the loss falls by less than 5% of the plateau.
+    """
+    rates, losses = _finite(rates, losses)
+    curve = _median_of_three(losses)
+    lowest = int(np.argmin(curve))
+    plateau = float(np.median(curve[: max(2, lowest // 3)]))
+    fall = plateau - curve[lowest]
+    if lowest == 0 or fall < SMALLEST_FALL * plateau:
+        raise ValueError(f"the loss never falls: it starts at {plateau:.4g}, and its minimum is {curve[lowest]:.4g}")
+    log_rates = np.log(rates)
+    begin = _last_crossing(log_rates[: lowest + 1], curve[: lowest + 1], plateau - MARGIN * fall)
+    end = _first_crossing(log_rates[: lowest + 1], curve[: lowest + 1], plateau - (1 - MARGIN) * fall)
+    return float(np.exp(begin)), float(np.exp(max(begin, end)))
+
+
+def valley(rates, losses) -> float:
+    """Return fastai's suggestion: the middle of the longest decreasing subsequence of losses, a little to its left."""
+    rates, losses = _finite(rates, losses)
+    length = np.ones(len(losses), dtype=int)  # of the longest decreasing subsequence that ends here
+    for i in range(1, len(losses)):
+        smaller = length[:i][losses[:i] > losses[i]]
+        length[i] = 1 + smaller.max(initial=0)
+    end = int(np.argmax(length))
+    start = end - int(length[end])
+    return float(rates[max(0, start + (end - start) // 2)])
+
+
+def debiased_average(losses, weight: float = SMOOTHING) -> np.ndarray:
+    """Return the exponential moving average (n,), each value divided by the sum of its weights.
+
+    So it does not start at zero, as one without that division would. It stops being finite where the losses do.
+    """
+    average, smoothed = 0.0, np.full(len(losses), np.nan)
+    for i, loss in enumerate(losses):
+        average = weight * average + (1 - weight) * loss
+        smoothed[i] = average / (1 - weight ** (i + 1))
+    return smoothed
+
+
+def running_mean_of_epoch(losses, epoch_length: int) -> np.ndarray:
+    """Return the mean since the epoch began (n,), which Keras hands to a callback at the end of each batch."""
+    losses = np.asarray(losses, float)
+    parts = [losses[i : i + epoch_length] for i in range(0, len(losses), epoch_length)]
+    return np.concatenate([np.cumsum(part) / np.arange(1, len(part) + 1) for part in parts])
+
+
+def _finite(rates, losses):
+    rates, losses = np.asarray(rates, float), np.asarray(losses, float)
+    if rates.shape != losses.shape or np.any(rates <= 0) or np.any(np.diff(rates) <= 0):
+        raise ValueError(f"rates must be positive and increase, one for each loss; got {rates.shape} {losses.shape}")
+    finite = np.isfinite(losses)
+    if finite.sum() < 4:
+        raise ValueError(f"only {finite.sum()} of {len(losses)} losses are finite; a range needs at least four")
+    return rates[finite], losses[finite]
+
+
+def _median_of_three(losses):
+    padded = np.concatenate([losses[:1], losses, losses[-1:]])
+    return np.median(np.stack([padded[:-2], padded[1:-1], padded[2:]]), axis=0)
+
+
+def _last_crossing(x, y, level):
+    """Return where y, linear between its points, last comes down to the level."""
+    i = int(np.flatnonzero(y >= level)[-1])
+    return x[i] + (x[i + 1] - x[i]) * (y[i] - level) / (y[i] - y[i + 1])
+
+
+def _first_crossing(x, y, level):
+    """Return where y, linear between its points, first comes down to the level."""
+    i = int(np.flatnonzero(y <= level)[0])
+    return x[i] if i == 0 else x[i - 1] + (x[i] - x[i - 1]) * (y[i - 1] - level) / (y[i - 1] - y[i])

@@ -1,0 +1,153 @@
+"""Question 4.2: the rules read known ranges off curves, whatever noise does; the range test leaves no trace."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coms6998_hw2 import p4_2_learning_rate_range as p42
+from coms6998_hw2.fashion_training import MICRO_BATCH, Run, batch_sizes, constant_plan
+from coms6998_hw2.range_rules import debiased_average, falling_range, running_mean_of_epoch, valley
+from utils.cli import Options
+
+RATES = np.logspace(-9, 1, 10)
+DENSE = np.logspace(-10, 1, 1000)
+
+
+def ramp(rates, begin=1e-5, end=1e-2, high=2.4, low=0.4):
+    """Return a loss that is flat, falls linearly in log rate between two rates, and then rises."""
+    x = np.log10(rates)
+    fall = np.interp(x, [np.log10(begin), np.log10(end)], [high, low])
+    return fall + 3 * np.clip(x - np.log10(end) - 1, 0, None)
+
+
+def test_the_range_of_a_ramp_is_the_ramp():
+    low, high = falling_range(DENSE, ramp(DENSE))
+    # 5% and 95% of three decades
+    assert np.log10(low) == pytest.approx(-5 + 0.05 * 3, abs=0.02)
+    assert np.log10(high) == pytest.approx(-5 + 0.95 * 3, abs=0.02)
+
+
+def test_ten_candidates_give_the_range_to_within_their_spacing():
+    low, high = falling_range(RATES, ramp(RATES))
+    assert abs(np.log10(low) + 5) < 10 / 9 and abs(np.log10(high) + 2) < 10 / 9
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_noise_moves_the_smoothed_reading_by_less_than_half_a_decade(seed):
+    noisy = ramp(DENSE) + np.random.default_rng(seed).normal(0, 0.15, len(DENSE))
+    low, high = falling_range(DENSE, debiased_average(noisy, 0.9))
+    assert abs(np.log10(low) + 4.85) < 0.6 and abs(np.log10(high) + 2.15) < 0.6
+
+
+def test_an_early_spike_changes_nothing():
+    spiked = ramp(DENSE)
+    spiked[20], spiked[40] = 9.0, 0.0
+    assert falling_range(DENSE, spiked) == pytest.approx(falling_range(DENSE, ramp(DENSE)))
+
+
+def test_diverged_candidates_are_no_points():
+    losses = ramp(RATES)
+    losses[-2:] = np.nan, np.inf
+    assert falling_range(RATES, losses) == falling_range(RATES[:-2], losses[:-2])
+
+
+@pytest.mark.parametrize(
+    "losses", [np.full(10, 2.3), np.linspace(2.3, 3, 10), np.where(np.arange(10) == 4, 1.0, 2.3), 2.3 - RATES * 1e-3]
+)
+def test_a_curve_that_never_falls_is_refused(losses):
+    with pytest.raises(ValueError, match="never falls"):
+        falling_range(RATES, losses)
+
+
+@pytest.mark.parametrize(
+    ("rates", "losses", "named"),
+    [
+        (RATES[::-1], ramp(RATES), "increase"),
+        (-RATES, ramp(RATES), "positive"),
+        (RATES, ramp(RATES)[:-1], "one for each"),
+        (RATES, [np.nan] * 8 + [1.0, 0.5], "only 2 of 10"),
+    ],
+)
+def test_bad_curves_are_named(rates, losses, named):
+    with pytest.raises(ValueError, match=named):
+        falling_range(rates, losses)
+
+
+@settings(max_examples=50)
+@given(st.floats(-7, -4), st.floats(1, 4), st.floats(0.1, 10))
+def test_the_range_is_ordered_scales_with_the_rates_and_not_with_the_loss(begin, decades, scale):
+    losses = ramp(DENSE, 10**begin, 10 ** min(begin + decades, -0.5))
+    low, high = falling_range(DENSE, losses)
+    assert DENSE[0] <= low <= high <= DENSE[-1]
+    assert falling_range(DENSE * scale, losses * scale) == pytest.approx((low * scale, high * scale), rel=1e-6)
+
+
+def test_the_valley_is_in_the_fall():
+    assert 1e-5 < valley(DENSE, ramp(DENSE)) < 1e-2
+
+
+def test_the_average_is_debiased_and_the_running_mean_starts_anew_each_epoch():
+    losses = np.random.default_rng(0).normal(2, 0.1, 12)
+    weights = 0.98 ** np.arange(12)[::-1]
+    assert debiased_average(losses)[-1] == pytest.approx(np.average(losses, weights=weights))
+    assert debiased_average(losses)[0] == pytest.approx(losses[0])
+    shown = running_mean_of_epoch(losses, 4)
+    assert shown[3] == pytest.approx(losses[:4].mean()) and shown[4] == losses[4]
+    assert shown[-1] == pytest.approx(losses[8:].mean())
+
+
+def test_a_running_mean_shifts_the_curve_to_larger_rates():
+    losses = ramp(DENSE)
+    assert falling_range(DENSE, running_mean_of_epoch(losses, 334))[1] > 1.5 * falling_range(DENSE, losses)[1]
+
+
+@pytest.fixture(scope="module")
+def small():
+    config = {"dataset": "digits", "images": 100, "precision": "float32", "seed": 0}
+    return Run(config, Options(preset="quick", device="cpu"))
+
+
+def test_the_range_test_leaves_the_network_as_it_was(small):
+    small.epoch(batch_sizes(90, 30), [0.01] * 3)  # momentum and statistics are no longer at their start
+    before = {name: value.clone() for name, value in small.trainer.model.state_dict().items()}
+    momenta = [s["momentum_buffer"].clone() for s in small.trainer.optimizer.state_dict()["state"].values()]
+    rates, losses = p42.range_test(small, 1e-4, 1.0, 30, 2)
+    assert len(rates) == len(losses) == 6 and rates[0] == pytest.approx(1e-4) and rates[-1] == pytest.approx(1.0)
+    assert np.diff(np.log(rates)) == pytest.approx(np.log(1e4) / 5)
+    after = small.trainer.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    now = small.trainer.optimizer.state_dict()["state"].values()
+    assert all(torch.equal(a, b["momentum_buffer"]) for a, b in zip(momenta, now, strict=True))
+
+
+def test_every_candidate_of_a_seed_starts_from_the_same_network(small):
+    config = {"dataset": "digits", "images": 100, "precision": "float32", "seed": 3}
+    first, second = (Run(config, Options(preset="quick", device="cpu")) for _ in range(2))
+    for (name, a), b in zip(first.trainer.model.state_dict().items(), second.trainer.model.state_dict().values(),
+                            strict=True):  # fmt: skip
+        assert torch.equal(a, b), name
+    assert not first.trainer.optimizer.state_dict()["state"]
+    assert not torch.equal(first.trainer.model.stages[0][0].weight, small.trainer.model.stages[0][0].weight)
+
+
+def test_an_epoch_sees_every_image_once_in_batches_of_which_batch_norm_sees_64():
+    sizes = batch_sizes(55_000, 64)
+    assert sizes.sum() == 55_000 and set(sizes[:-1]) == {64} == {MICRO_BATCH} and sizes[-1] == 24
+    assert constant_plan(1000, 64, 0.1, 3).updates == 3 * 16
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: batch_sizes(100, 0), "batch size is 0.*between 1 and the 100"),
+        (lambda: batch_sizes(100, 101), "batch size is 101"),
+        (lambda: constant_plan(100, 10, 0, 1), "learning rate is 0; it must be positive"),
+        (lambda: p42.range_test(None, 1.0, 0.1, 64, 1), "from 1.0 to 0.1"),
+        (lambda: p42.range_test(None, 0, 0.1, 64, 1), "must be positive"),
+    ],
+)
+def test_bad_input_is_named(call, named):
+    with pytest.raises(ValueError, match=named):
+        call()
