@@ -61,7 +61,10 @@ class Run:
     """A config's data, on the device, and its freshly drawn network: equal seeds start from equal networks."""
 
     def __init__(self, config: dict, options: Options, augmented: bool = True):
-        """Load, split and move the data; `config` has dataset, images, seed and precision ("fastest" or a name)."""
+        """Load, split and move the data; `config` has dataset, images, seed and precision ("fastest" or a name).
+
+        It may have a micro_batch other than 64.
+        """
         device = options.torch_device()
         if device.type == "cpu":
             torch.set_num_threads(1)  # the sweep uses the other cores
@@ -82,7 +85,7 @@ class Run:
             momentum=MOMENTUM,
             precision=precision,
             largest_shift=LARGEST_SHIFT if augmented else None,
-            micro_batch=MICRO_BATCH,
+            micro_batch=config.get("micro_batch", MICRO_BATCH),
             seed=config["seed"],
         )
         self.environment = {"precision": precision, "device": device.type}
@@ -103,10 +106,13 @@ class Run:
         "batch_loss": the epoch's mean over its images, augmented and with dropout; "train_*", on the first 10,000
         training images, and "validation_*": in evaluation mode. Training stops after the epoch in which the loss
         ceases to be finite: "stopped" says so, and what it would have measured from there is NaN.
+        "selected_*": after the epoch of the best validation accuracy, on the test set.
         """
         names = ("batch_loss", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
         result = {name: [] for name in names}
-        for sizes, rates in plan:
+        selected = {"selected_epoch": 0, "selected_test_loss": math.nan, "selected_test_accuracy": math.nan}
+        best = -1.0
+        for epoch, (sizes, rates) in enumerate(plan, 1):
             losses = self.epoch(sizes, rates)
             values = [np.average(losses, weights=sizes), *self.evaluate(self.watched), *self.evaluate(self.validation)]
             if not math.isfinite(values[0]):
@@ -115,9 +121,13 @@ class Run:
                 result[name].append(value)
             if math.isnan(values[0]):
                 break
+            if values[-1] > best:
+                best = values[-1]
+                loss, accuracy = self.trainer.evaluate(*self.test)
+                selected = {"selected_epoch": epoch, "selected_test_loss": loss, "selected_test_accuracy": accuracy}
         result["stopped"] = len(result["batch_loss"]) < len(plan) or math.isnan(values[0])
         failed = (math.nan, math.nan)
         result["test_loss"], result["test_accuracy"] = (
             failed if result["stopped"] else self.trainer.evaluate(*self.test)
         )
-        return {**result, "updates": plan.updates, **self.environment}
+        return {**result, **selected, "updates": plan.updates, **self.environment}

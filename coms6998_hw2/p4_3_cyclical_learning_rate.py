@@ -11,8 +11,6 @@ Reads lr_min and lr_max from p4_2_learning_rate_range's summary, so that one run
 report/results/p4_3_cyclical_learning_rate/*.json and their summary, and figures/p4_3_cyclical_learning_rate.png, .svg.
 """
 
-import json
-import sys
 from functools import partial
 
 import numpy as np
@@ -23,7 +21,7 @@ from matplotlib.figure import Figure
 from coms6998_hw2.fashion_training import BATCH_SIZE, Plan, Run, batch_sizes
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
-from utils.runs import mean_interval, run_all, write_summary
+from utils.runs import mean_interval, read_summary, run_all, write_summary
 
 STEM, RANGE_STEM = "p4_3_cyclical_learning_rate", "p4_2_learning_rate_range"
 STEP_EPOCHS, CYCLES = 8, 3  # the post's: half a cycle, and 48 epochs in all
@@ -35,15 +33,6 @@ PRESETS = {
     "full": {"seeds": 3, "arms": ARMS, "step_epochs": STEP_EPOCHS, "images": 60_000, "batch_size": BATCH_SIZE},
     "quick": {"seeds": 1, "arms": ARMS[:3], "step_epochs": 1, "images": 200, "batch_size": 16},
 }
-
-
-def learning_rate_range(options: Options, stem: str) -> dict:
-    """Return the summary of question 4.2, from which lr_min and lr_max come; ends with status 1 where there is none."""
-    path = options.results_dir / f"{RANGE_STEM}.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        sys.exit(f"{stem}: {path} is missing; run coms6998_hw2/{RANGE_STEM}.py with the same flags first.")
 
 
 def configs(preset: str, lr_min: float, lr_max: float) -> list[dict]:
@@ -167,7 +156,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
 def main(argv: list[str] | None = None):
     """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv)
-    found = learning_rate_range(options, STEM)
+    found = read_summary(RANGE_STEM, options)
     runs = data.resolve(configs(options.preset, found["lr_min"], found["lr_max"]), options)
     frame = run_all(STEM, partial(run, options=options), runs, options, workers=options.workers)
     summary = summarise(frame)

@@ -19,6 +19,7 @@ NORMALIZATIONS = ("none", "batch", "layer", "weight", "keras_batch", "keras_laye
 POSITIONS = ("before", "after")  # the ReLU
 WINDOW, FILTERS, PADDING, POOL = 5, 30, 2, 2  # the provided file's
 WEIGHT_DEVIATION = 0.1  # likewise
+EPS, MOMENTUM = 1e-3, 0.99  # Keras's defaults
 EVALUATION_BATCH = 1000  # the whole training set at once would take several GiB
 
 
@@ -35,12 +36,12 @@ class CNN:
         position: str = "before",
         image_shape: tuple[int, int, int] = (28, 28, 1),
         learning_rate: float = 0.01,
-        eps: float = 1e-3,
-        momentum: float = 0.99,
+        eps: float = EPS,
+        momentum: float = MOMENTUM,
         seed: int = 1234,
         dtype: tf.DType = tf.float32,
     ):
-        """Draw the weights; eps and momentum are Keras's defaults, learning_rate and seed the provided file's.
+        """Draw the weights; learning_rate and seed the provided file's.
 
         Raises ValueError for an unknown normalization or position.
         """

@@ -19,7 +19,7 @@ import pandas as pd
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from ist597_norms.cnn import CNN, accuracy_function
+from ist597_norms.cnn import FILTERS, MOMENTUM, POOL, WEIGHT_DEVIATION, CNN, accuracy_function
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.runs import mean_interval, run_all, write_summary
@@ -180,9 +180,19 @@ def summarise(frame: pd.DataFrame) -> dict:
     first = protocol.iloc[0]
     summary = {
         "protocol": {key: first[key] for key in ("dataset", "images", "epochs", "learning_rate", "batch_size")}
-        | {"validation": VALIDATION, "rates": sorted(set(grid.learning_rate)), "tuned_epochs": grid.epochs.iloc[0]},
+        | {
+            "validation": VALIDATION,
+            "rates": sorted(set(grid.learning_rate)),
+            "tuned_epochs": grid.epochs.iloc[0],
+            "momentum": MOMENTUM,
+            "norm_of_v": WEIGHT_DEVIATION * (FILTERS * (28 // POOL) ** 2) ** 0.5,
+            "watched": WATCHED,
+        },
         "test_accuracy": {mode: mean_interval(accuracy[mode]) for mode in LABELS},
         "test_loss": {mode: mean_interval(loss[mode]) for mode in LABELS},
+        "train_loss": {
+            mode: mean_interval([losses[-1] for losses in rows.train_loss]) for mode, rows in protocol.groupby("mode")
+        },
         "against_none": {mode: mean_interval(accuracy[mode] - accuracy["none"]) for mode in TWINS},
         "against_twin": {mode: mean_interval(accuracy[mode] - accuracy[twin]) for mode, twin in TWINS.items()},
         "layer_against_batch": mean_interval(accuracy["layer"] - accuracy["batch"]),

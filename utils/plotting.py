@@ -35,6 +35,12 @@ COLORS = {
     "one_cycle": GREEN,
     "constant_lr_max": VERMILION,
     "constant_lr_min": BLACK,
+    "cyclical_learning_rate": BLUE,
+    "cyclical_batch_size": VERMILION,
+    "opposite": ORANGE,
+    "matched": PURPLE,
+    "matched_rate": SKY,
+    "equal_updates": GREEN,
 }
 
 

@@ -85,6 +85,17 @@ def write_summary(stem: str, summary: dict, options: Options = DEFAULTS) -> Path
     return path
 
 
+def read_summary(stem: str, options: Options) -> dict:
+    """Return another script's summary; ends the program with status 1, naming the script, where there is none."""
+    path = options.results_dir / f"{stem}.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    except FileNotFoundError:
+        sys.exit(f"{_shown(path)} is missing: run the script {stem}.py with the same flags first.")
+    except ValueError as error:
+        sys.exit(f"{_shown(path)} is not a summary ({error}): run the script {stem}.py again.")
+
+
 def mean_interval(values) -> dict:
     """Return {"mean", "low", "high", "n"}: the mean of the values with Student's 95% confidence interval.
 

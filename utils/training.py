@@ -115,6 +115,19 @@ class Trainer:
             losses.append(torch.stack(parts).sum() if len(parts) > 1 else parts[0])
         return torch.stack(losses).double().cpu().numpy()
 
+    def gradient(self, pixels: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        """Return the gradient (parameters,) of the mean loss of these images, as one vector, without an update.
+
+        As in training: with dropout, augmentation and batch statistics, which the running ones take in.
+        """
+        self.model.train()
+        self.optimizer.zero_grad()
+        plan = torch.cat((indices[:, None], self._draws(len(indices))), dim=1).to(self.device)
+        self._pass(pixels, labels, plan, 1 / len(indices))
+        gradient = torch.cat([parameter.grad.flatten() for parameter in self.model.parameters()])
+        self.optimizer.zero_grad()
+        return gradient
+
     @torch.no_grad()
     def evaluate(self, pixels: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
         """Return the mean loss and the accuracy in evaluation mode: no dropout, running statistics, no augmentation."""

@@ -1,0 +1,330 @@
+"""Problems 4.4 and 4.5: the training loss against the batch size; b_min and b_max, also found automatically.
+
+4.4 At the rate lr_min, batch sizes from 64 to 8192: does the training loss behave as it does against the rate?
+4.5 Which are b_min and b_max? An algorithm that determines the batch size, as a block diagram.
+
+    python coms6998_hw2/p4_4_batch_size_range.py                  the full protocol: 54 runs of 5 epochs, ten minutes on
+                                                                  a GPU, 25 min each on a CPU core
+    python coms6998_hw2/p4_4_batch_size_range.py --preset quick   fewer images, sizes, seeds and epochs, about 40 s
+
+Large batches are made of micro-batches of 64, whose gradients add up: what batch norm sees is the same for all sizes.
+Reads lr_min and lr_max from p4_2_learning_rate_range's summary. Writes report/results/p4_4_batch_size_range/*.json and
+their summary, and figures/p4_4_batch_size_range.png, _noise.png and _algorithm.png; each also as .svg.
+"""
+
+import math
+import sys
+import time
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from coms6998_hw2.batch_policies import sizes_by_epoch
+from coms6998_hw2.fashion_training import MICRO_BATCH, Run, constant_plan
+from coms6998_hw2.noise_scale import automatic_range, noise_scale, power_of_two
+from coms6998_hw2.p4_2_learning_rate_range import STEM as RANGE_STEM
+from coms6998_hw2.range_rules import debiased_average, falling_range
+from utils import data, plotting
+from utils.cli import DEFAULTS, Options, parse_args
+from utils.runs import geometric_interval, mean_interval, read_summary, run_all, write_summary
+
+STEM = "p4_4_batch_size_range"
+BATCH_SIZES = [64, 128, 256, 512, 1024, 2048, 4096, 8192]  # question 4.4
+EPOCHS = 5
+WINDOW = 0.2  # of the updates at which sizes are compared: the loss is the mean over the last of them
+BIG_PARTS = 16  # micro-batches in the large batch of the noise scale
+PRESETS = {
+    "full": {
+        "seeds": 3,
+        "sizes": BATCH_SIZES,
+        "micro_batch": MICRO_BATCH,
+        "epochs": EPOCHS,
+        "images": 60_000,
+        "noise_steps": 40,
+    },
+    "quick": {"seeds": 1, "sizes": [8, 16, 32, 64], "micro_batch": 8, "epochs": 2, "images": 150, "noise_steps": 2},
+}
+
+
+def configs(preset: str, lr_min: float, lr_max: float) -> list[dict]:
+    """Return the batch sizes at lr_min and at the geometric middle, the range tests and the noise scales; by seed."""
+    size, runs = PRESETS[preset], []
+    middle = float(f"{math.sqrt(lr_min * lr_max):.1e}")
+    base = {"dataset": "fashion_mnist", "images": size["images"], "precision": "fastest", "epochs": size["epochs"],
+            "micro_batch": size["micro_batch"]}  # fmt: skip
+    for seed in range(size["seeds"]):
+        for rate_name, rate in (("lr_min", lr_min), ("middle", middle)):
+            for batch_size in size["sizes"]:
+                runs.append({"name": f"{rate_name}_batch{batch_size}_seed{seed}", "part": rate_name, **base,
+                             "learning_rate": rate, "batch_size": batch_size, "seed": seed})  # fmt: skip
+        common = {**base, "learning_rate": middle, "seed": seed}
+        runs.append({"name": f"range_seed{seed}", "part": "range", **common, "smallest": size["sizes"][0],
+                     "largest": size["sizes"][-1]})  # fmt: skip
+        runs.append({"name": f"noise_seed{seed}", "part": "noise", **common, "batch_size": size["micro_batch"],
+                     "steps": size["noise_steps"]})  # fmt: skip
+    return runs
+
+
+def run(config: dict, options: Options = DEFAULTS) -> dict:
+    """Train with one batch size, with a growing one, or measure the noise scale between epochs."""
+    training = Run(config, options)
+    images = len(training.training)
+    if config["part"] == "range":
+        return {**range_test(training, config), **training.environment}
+    plan = constant_plan(images, config["batch_size"], config["learning_rate"], config["epochs"])
+    if config["part"] == "noise":
+        measured = [gradient_lengths(training, config)]
+        for epoch in plan:
+            training.epoch(*epoch)
+            measured.append(gradient_lengths(training, config))
+        return {"lengths": measured, **training.environment}
+    updates = []
+    keep = training.epoch
+    training.epoch = lambda *epoch: updates.append(keep(*epoch)) or updates[-1]
+    return {**training.follow(plan), "update_losses": np.concatenate(updates)}
+
+
+def range_test(training: Run, config: dict) -> dict:
+    """Train while the batch grows geometrically from update to update; return sizes, losses and seconds of each.
+
+    As many epochs as planned, at a fixed rate; sizes are multiples of the micro-batch.
+    """
+    images, epochs = len(training.training), config["epochs"]
+    growth = math.log(config["largest"] / config["smallest"]) / (images * epochs)
+
+    def policy(samples):
+        # Geometric in the samples seen: each doubling takes as many samples as the one before.
+        size = config["smallest"] * math.exp(growth * samples)
+        return min(images, max(1, round(size / config["micro_batch"])) * config["micro_batch"])
+
+    sizes, losses, seconds = sizes_by_epoch(policy, images, epochs), [], []
+    for epoch in sizes:
+        start = time.perf_counter()
+        losses.append(training.epoch(epoch, np.full(len(epoch), config["learning_rate"])))
+        seconds.append(time.perf_counter() - start)
+    return {"sizes": np.concatenate(sizes), "losses": np.concatenate(losses), "epoch_seconds": seconds}
+
+
+def gradient_lengths(training: Run, config: dict) -> dict:
+    """Return the squared lengths of gradients: "small", of micro-batches (the mean of 16), and "big", of all together.
+
+    The network's running statistics are left as they were.
+    """
+    trainer, rng, size = training.trainer, np.random.default_rng([config["seed"], 2]), config["micro_batch"]
+    buffers = {name: value.clone() for name, value in trainer.model.named_buffers()}
+    parts = min(BIG_PARTS, len(training.training) // size)
+    lengths = {"small": [], "big": [], "b_small": size, "b_big": parts * size}
+    for _ in range(config["steps"]):
+        drawn = torch.as_tensor(rng.choice(training.training, parts * size, replace=False))
+        total, small = 0, []
+        for part in drawn.split(size):
+            gradient = trainer.gradient(training.pixels, training.labels, part)
+            small.append(float(gradient.square().sum()))
+            total = total + gradient
+        lengths["small"].append(np.mean(small))
+        lengths["big"].append(float((total / parts).square().sum()))
+    with torch.no_grad():
+        for name, value in trainer.model.named_buffers():
+            value.copy_(buffers[name])
+    return lengths
+
+
+def batch_size_range(sizes, losses) -> tuple[float, float]:
+    """Return (b_min, b_max), where the loss begins to rise with the batch size and where it stops rising.
+
+    By g = eps N / B the loss falls with 1 / B as it does with the rate: the rule is question 4.2's. Raises its
+    ValueError where the loss does not depend on the batch size.
+    """
+    sizes = np.asarray(sizes, float)
+    low, high = falling_range(1 / sizes[::-1], np.asarray(losses, float)[::-1])
+    return 1 / high, 1 / low
+
+
+def at_equal_updates(rows: pd.DataFrame) -> dict:
+    """Return, by batch size, the interval of the mean loss just before the number of updates the largest one makes."""
+    updates = min(len(losses) for losses in rows.update_losses)
+    last = max(1, round(updates * WINDOW))
+    return {
+        str(size): mean_interval(
+            [np.mean(np.array(losses[updates - last : updates], float)) for losses in of.update_losses]
+        )
+        for size, of in rows.groupby("batch_size")
+    } | {"updates": updates}
+
+
+def summarise(frame: pd.DataFrame) -> dict:
+    """Return losses by batch size at both rates, b_min and b_max by rule, and what the algorithm finds."""
+    swept = {part: frame[frame.part == part] for part in ("lr_min", "middle")}
+    sizes = sorted({int(size) for size in swept["middle"].batch_size})
+    candidates = {
+        part: [_candidate(size, rows[rows.batch_size == size]) for size in sizes] for part, rows in swept.items()
+    }
+    found = {}
+    for part, listed in candidates.items():
+        try:
+            found[part] = batch_size_range(sizes, [row["loss"]["mean"] for row in listed])
+        except ValueError as error:
+            found[part] = None
+            print(f"{STEM}: at the rate {part} {error}")
+    if found["middle"] is None:
+        sys.exit(f"{STEM}: b_min and b_max cannot be read off these batch sizes.")
+    b_min, b_max = (power_of_two(size, sizes[0], sizes[-1]) for size in found["middle"])
+    noise = _noise(frame[frame.part == "noise"])
+    stops = [_stop(row) for _, row in frame[frame.part == "range"].iterrows()]
+    stop = geometric_interval(stops)
+    automatic = automatic_range(noise[1]["mean"], noise[-1]["mean"], stop["mean"], sizes[0], sizes[-1])
+    first = frame.iloc[0]
+    return {
+        "protocol": {"dataset": first.dataset, "images": first.images, "epochs": first.epochs,
+                     "lr_min": swept["lr_min"].learning_rate.iloc[0], "middle": swept["middle"].learning_rate.iloc[0],
+                     "micro_batch": first.micro_batch, "seeds": frame.seed.nunique(), "largest": sizes[-1]},
+        "candidates": candidates,
+        "equal_updates": {part: at_equal_updates(rows) for part, rows in swept.items()},
+        "reading": found,
+        "b_min": b_min,
+        "b_max": b_max,
+        "noise_scale": noise,
+        "range_stop": stop,
+        "automatic": {"b_min": automatic[0], "b_max": automatic[1]},
+    }  # fmt: skip
+
+
+def _candidate(size, rows):
+    return {
+        "batch_size": size,
+        "loss": mean_interval([losses[-1] for losses in rows.batch_loss]),
+        "evaluation_loss": mean_interval([losses[-1] for losses in rows.train_loss]),
+        "validation_accuracy": mean_interval([values[-1] for values in rows.validation_accuracy]),
+        "updates": rows.updates.iloc[0],
+        "n": len(rows),
+    }
+
+
+def _noise(rows: pd.DataFrame) -> list[dict]:
+    """Return the noise scale before training and after each epoch, all seeds' steps together."""
+    found = []
+    for measured in zip(*rows.lengths, strict=True):
+        small, big = (np.concatenate([lengths[key] for lengths in measured]) for key in ("small", "big"))
+        found.append(noise_scale(small, big, measured[0]["b_small"], measured[0]["b_big"]))
+    return found
+
+
+def _stop(test) -> float:
+    """Return the batch size at which a range test's smoothed loss stops falling; the largest where it never falls."""
+    sizes, losses = np.array(test.sizes, float), debiased_average(np.array(test.losses, float), 0.9)
+    try:
+        return sizes[int(falling_range(np.arange(1, len(sizes) + 1), losses)[1]) - 1]
+    except ValueError:
+        return sizes.max()
+
+
+def draw(frame: pd.DataFrame, summary: dict, rate_summary: dict) -> Figure:
+    """Return 4.4's figure: loss against rate, against batch size, at equal updates, and against rate / batch."""
+    figure, axes = plotting.subplots(2, 2, height=4.6)
+    by_rate, by_size, equal, noise = axes.flat
+    shown = [row for row in rate_summary["candidates"] if row["loss"]["n"] > 0]
+    rates = [row["rate"] for row in shown]
+    plotting.show_interval(by_rate, rates, [_floats(row["loss"]) for row in shown], plotting.BLACK, marker=".")
+    by_rate.set(xlabel="learning rate, batch size 64", ylabel="training loss", xscale="log", ylim=(0, 3.5))
+    batch = rate_summary["protocol"]["batch_size"]
+    noise.plot([rate / batch for rate in rates], [row["loss"]["mean"] for row in shown], "k.-", label="rate varied")
+    for part, color, label in (("lr_min", plotting.BLUE, "lr_min"), ("middle", plotting.VERMILION, "middle rate")):
+        rows, listed = frame[frame.part == part], summary["candidates"][part]
+        sizes, rate = [row["batch_size"] for row in listed], summary["protocol"][part]
+        plotting.show_interval(by_size, sizes, [row["loss"] for row in listed], color, f"{label}, {rate:g}", marker=".")
+        by_size.plot(rows.batch_size, [losses[-1] for losses in rows.batch_loss], ".", color=color, alpha=0.5)
+        at_equal = summary["equal_updates"][part]
+        plotting.show_interval(equal, sizes, [at_equal[str(size)] for size in sizes], color, marker=".")
+        noise.plot([rate / size for size in sizes], [row["loss"]["mean"] for row in listed], ".-", color=color,
+                   label=f"batch varied, {label}")  # fmt: skip
+    by_size.axvspan(summary["b_min"], summary["b_max"], color=plotting.GREEN, alpha=0.12, linewidth=0)
+    by_size.set(xlabel="batch size, equal epochs")
+    equal.set(
+        xlabel=f"batch size, after {summary['equal_updates']['middle']['updates']} updates", ylabel="training loss"
+    )
+    noise.set(xlabel="rate / batch size", xscale="log", ylim=(0, 3.5))
+    for ax in (by_size, equal):
+        ax.set_xscale("log", base=2)
+    by_size.legend(fontsize=6)
+    noise.legend(fontsize=6)
+    plotting.label_panels(axes)
+    return figure
+
+
+def _floats(interval):
+    """Return an interval read from a summary, in which NaN is null, with NaN again."""
+    return {key: math.nan if value is None else value for key, value in interval.items()}
+
+
+def draw_noise(frame: pd.DataFrame, summary: dict) -> Figure:
+    """Return question 4.5's figure: the noise scale over training, and the range test."""
+    figure, axes = plotting.subplots(1, 2, height=2.5)
+    left, right = axes[0]
+    scale = summary["noise_scale"]
+    plotting.show_interval(left, range(len(scale)), scale, plotting.BLUE, marker="o")
+    left.set(xlabel="epoch", ylabel="gradient noise scale (images)", yscale="log")
+    for _, test in frame[frame.part == "range"].iterrows():
+        losses = np.array(test.losses, float)
+        right.plot(test.sizes, losses, ".", color="0.8", markersize=2)
+        right.plot(test.sizes, debiased_average(losses, 0.9), color=plotting.BLUE, linewidth=0.8)
+    right.axvline(summary["range_stop"]["mean"], color=plotting.GREEN, linestyle="--")
+    right.set(xlabel="batch size, growing", ylabel="training loss")
+    right.set_xscale("log", base=2)
+    plotting.label_panels(axes)
+    return figure
+
+
+STEPS = [
+    "set a smallest and a largest batch,\n64 and 8192, and a rate",
+    "start training",
+    "grow the batch exponentially\nafter each update",
+    "record batch, loss and time;\nstop: where the loss stops falling",
+    "train again with the smallest batch;\nafter each epoch, gradients of 64\nand of 1,024 images",
+    "average noise and signal separately;\nnoise scale = noise / signal",
+    "b_min: noise scale after epoch 1\nb_max: noise scale after the last",
+    "clip to [64, stop],\nround to powers of two",
+    "train fully, the batch cycling\nbetween b_min and b_max",
+]
+
+
+def draw_algorithm() -> Figure:
+    """Return the block diagram of the algorithm, in the manner of the reference post's Figure 1."""
+    import schemdraw
+    from schemdraw import flow
+
+    figure, axes = plotting.subplots(1, 1, height=2.9)
+    axes[0, 0].set_axis_off()
+    with schemdraw.Drawing(canvas=axes[0, 0], show=False, fontsize=6.5) as drawing:
+        boxes = []
+        for number, text in enumerate(STEPS):
+            row, column = divmod(number, 3)
+            column = column if row % 2 == 0 else 2 - column  # to and fro
+            box = flow.RoundBox(w=5.2, h=1.9).at((column * 6.4, -row * 3.0)).anchor("center").label(text)
+            boxes.append(drawing.add(box))
+        for number, (a, b) in enumerate(pairwise(boxes)):
+            row, column = divmod(number, 3)
+            start, end = ("S", "N") if column == 2 else ("E", "W") if row % 2 == 0 else ("W", "E")
+            drawing.add(flow.Arrow().at(getattr(a, start)).to(getattr(b, end)))
+    return figure
+
+
+def main(argv: list[str] | None = None):
+    """Run what is not recorded yet, then draw the figures and write the summary."""
+    options = parse_args(__doc__, argv)
+    rate_summary = read_summary(RANGE_STEM, options)
+    runs = data.resolve(configs(options.preset, rate_summary["lr_min"], rate_summary["lr_max"]), options)
+    frame = run_all(STEM, partial(run, options=options), runs, options, workers=options.workers)
+    summary = summarise(frame)
+    dataset = frame.dataset.iloc[0]
+    plotting.save(draw(frame, summary, rate_summary), STEM, options, dataset)
+    plotting.save(draw_noise(frame, summary), f"{STEM}_noise", options, dataset)
+    plotting.save(draw_algorithm(), f"{STEM}_algorithm", options)
+    write_summary(STEM, summary, options)
+
+
+if __name__ == "__main__":
+    main()

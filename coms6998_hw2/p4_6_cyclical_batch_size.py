@@ -1,0 +1,189 @@
+"""Problems 4.6 and 4.7: a cyclical batch size with decay, and which cyclical policy is the more accurate.
+
+4.6 The batch cycles between b_min and b_max at the rate lr_min. What corresponds to a decaying rate: a batch that
+    grows, or one that shrinks? Both are trained.
+4.7 Against the cyclical learning rate: at equal epochs, at equal updates, and at equal noise (rate / batch) throughout.
+
+    python coms6998_hw2/p4_6_cyclical_batch_size.py                  the full protocol: 15 runs of up to 48 epochs, a
+                                                                     minute each on a GPU, 4 h each on a CPU core
+    python coms6998_hw2/p4_6_cyclical_batch_size.py --preset quick   fewer images, seeds and epochs, about 40 s
+
+Reads the summaries of p4_2_learning_rate_range and p4_4_batch_size_range, and the records of
+p4_3_cyclical_learning_rate's cyclical arm. Writes report/results/p4_6_cyclical_batch_size/*.json and their summary, and
+figures/p4_6_cyclical_batch_size.png and .svg.
+"""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from coms6998_hw2 import p4_3_cyclical_learning_rate as p4_3
+from coms6998_hw2.batch_policies import cyclical_batch_size, sizes_by_epoch
+from coms6998_hw2.fashion_training import MICRO_BATCH, Plan, Run, batch_sizes
+from coms6998_hw2.p4_4_batch_size_range import STEM as BATCH_STEM
+from utils import data, plotting
+from utils.cli import DEFAULTS, Options, parse_args
+from utils.runs import mean_interval, read_summary, run_all, write_summary
+
+STEM = "p4_6_cyclical_batch_size"
+ARMS = {
+    "cyclical_batch_size": "batch, growing",  # the assignment's: at lr_min
+    "opposite": "batch, shrinking",
+    "matched": "batch, matched",  # at a fixed larger rate, with the noise of the next one at every sample
+    "matched_rate": "rate, matched",
+    "equal_updates": "rate, equal updates",  # question 4.3's policy, cut to as many updates as the first arm makes
+}
+OTHER = "cyclical_learning_rate"  # question 4.3's cyclical arm
+PRESETS = {
+    "full": {"seeds": 3, "micro_batch": MICRO_BATCH, "images": 60_000, "arms": list(ARMS)},
+    "quick": {"seeds": 1, "micro_batch": 8, "images": 150, "arms": ["cyclical_batch_size", "matched", "matched_rate"]},
+}
+
+
+def configs(preset: str, rate_range: dict, batch_range: dict, cyclical: list[dict]) -> list[dict]:
+    """Return every arm with every seed; `cyclical` are the configs of question 4.3's cyclical arm."""
+    size, other = PRESETS[preset], cyclical[0]
+    return [
+        {
+            "name": f"{arm}_seed{seed}",
+            "dataset": "fashion_mnist",
+            "images": size["images"],
+            "micro_batch": size["micro_batch"],
+            "precision": "fastest",
+            "arm": arm,
+            "lr_min": rate_range["lr_min"],
+            "lr_max": rate_range["lr_max"],
+            "b_min": batch_range["b_min"],
+            "b_max": batch_range["b_max"],
+            "cycle_epochs": 2 * other["step_epochs"],
+            "epochs": other["epochs"],
+            "seed": seed,
+        }
+        for arm in size["arms"]
+        for seed in range(size["seeds"])
+    ]
+
+
+def plan(config: dict, images: int) -> Plan:
+    """Return a config's updates: the sizes and rates of each epoch."""
+    epochs, cycle = config["epochs"], config["cycle_epochs"] * images
+    decay = p4_3.FINAL_AMPLITUDE ** (1 / (epochs * images))  # for each sample
+    choices = {"b_min": config["b_min"], "b_max": config["b_max"], "cycle": cycle, "decay": decay}
+
+    def batches(trajectory="growing"):
+        def policy(samples):
+            size = cyclical_batch_size(samples, **choices, trajectory=trajectory, multiple=config["micro_batch"])
+            return min(size, images)
+
+        return sizes_by_epoch(policy, images, epochs)
+
+    arm = config["arm"]
+    if arm in ("cyclical_batch_size", "opposite"):
+        trajectory = "growing" if arm == "cyclical_batch_size" else "shrinking"
+        return Plan([(sizes, np.full(len(sizes), config["lr_min"])) for sizes in batches(trajectory)])
+    if arm == "matched":
+        return Plan([(sizes, np.full(len(sizes), config["lr_max"])) for sizes in batches()])
+    if arm == "matched_rate":
+        return matched_rates(config["lr_max"], config["b_min"], batches(), images)
+    updates = sum(len(sizes) for sizes in batches())
+    equal = batch_sizes(images, config["b_min"])
+    shorter = max(1, round(updates / len(equal)))
+    step = max(1, round(shorter * len(equal) / (2 * p4_3.CYCLES)))
+    rates = p4_3.rates("cyclical", config["lr_min"], config["lr_max"], step, shorter * len(equal))
+    return Plan([(equal, part) for part in np.split(rates, shorter)])
+
+
+def matched_rates(rate: float, batch_size: int, sizes: list[np.ndarray], images: int) -> Plan:
+    """Return the plan of batches of `batch_size` whose noise, rate / batch, is at every sample that of another plan.
+
+    The other has the constant `rate` and batches of these `sizes`. The rate of an update is `rate` * batch_size / (the
+    size of the other plan's batch at its first sample).
+    """
+    equal, found = batch_sizes(images, batch_size), []
+    starts = np.concatenate([[0], np.cumsum(equal)[:-1]])
+    for epoch_sizes in sizes:
+        others = epoch_sizes[np.searchsorted(np.cumsum(epoch_sizes), starts, side="right")]
+        found.append((equal, rate * batch_size / others))
+    return Plan(found)
+
+
+def run(config: dict, options: Options = DEFAULTS) -> dict:
+    """Train one network by its arm's plan; "sizes" and "rates" are those at the beginning of each epoch."""
+    training = Run(config, options)
+    planned = plan(config, len(training.training))
+    return {
+        **training.follow(planned),
+        "sizes": [sizes[0] for sizes, _ in planned],
+        "rates": [rates[0] for _, rates in planned],
+        "epoch_updates": [len(sizes) for sizes, _ in planned],
+    }
+
+
+def summarise(frame: pd.DataFrame, other: pd.DataFrame) -> dict:
+    """Return accuracies, updates and seconds with intervals, and paired differences; `other`: 4.3's cyclical arm."""
+    runs = {arm: rows.set_index("seed") for arm, rows in frame.groupby("arm", sort=False)}
+    runs[OTHER] = other.set_index("seed")
+    first = frame.iloc[0]
+    keys = ("dataset", "images", "micro_batch", "lr_min", "lr_max", "b_min", "b_max", "cycle_epochs", "epochs")
+    pairs = [("cyclical_batch_size", OTHER), ("cyclical_batch_size", "opposite"), ("matched", "matched_rate"),
+             ("cyclical_batch_size", "equal_updates")]  # fmt: skip
+    summary = {
+        "protocol": {key: first[key] for key in keys} | {"arms": list(runs)},
+        "epochs": {arm: len(rows.iloc[0].batch_loss) for arm, rows in runs.items()},
+        "updates": {arm: rows.updates.iloc[0] for arm, rows in runs.items()},
+        "stopped": {arm: rows.stopped.sum() for arm, rows in runs.items()},
+        "seconds": {arm: mean_interval(rows.seconds) for arm, rows in runs.items()},
+        "differences": {
+            f"{a}_minus_{b}": mean_interval((runs[a].test_accuracy - runs[b].test_accuracy).dropna())
+            for a, b in pairs
+            if a in runs and b in runs
+        },
+    }
+    for key in ("test_accuracy", "selected_test_accuracy", "selected_epoch", "test_loss"):
+        summary[key] = {arm: mean_interval(rows[key].astype(float)) for arm, rows in runs.items()}
+    summary["best_validation_accuracy"] = {
+        arm: mean_interval([max(values) for values in rows.validation_accuracy]) for arm, rows in runs.items()
+    }
+    return summary
+
+
+def draw(frame: pd.DataFrame, other: pd.DataFrame) -> Figure:
+    """Return the figure: loss, accuracy, batch size and updates over the epochs, every arm and seed."""
+    figure, axes = plotting.subplots(2, 2, height=4.4)
+    other = other.assign(arm=OTHER)
+    for arm, rows in pd.concat([frame, other], ignore_index=True).groupby("arm", sort=False):
+        color, label = plotting.COLORS[arm], ARMS.get(arm, "rate, question 4.3")
+        plotting.show_seeds(axes[0, 0], rows.train_loss, color, first=1, style="-", label=label)
+        plotting.show_seeds(axes[0, 1], rows.validation_accuracy, color, first=1, style="-")
+        if arm != OTHER:
+            row = rows.iloc[0]
+            axes[1, 0].plot(range(len(row.sizes)), row.sizes, color=color)
+            axes[1, 1].plot(np.cumsum(row.epoch_updates), color=color)
+    axes[0, 0].set(xlabel="epoch", ylabel="training loss", yscale="log")
+    axes[0, 1].set(xlabel="epoch", ylabel="validation accuracy")
+    axes[1, 0].set(xlabel="epoch", ylabel="batch size at its beginning")
+    axes[1, 0].set_yscale("log", base=2)
+    axes[1, 1].set(xlabel="epoch", ylabel="updates so far", yscale="log")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    plotting.label_panels(axes)
+    return figure
+
+
+def main(argv: list[str] | None = None):
+    """Run what is not recorded yet, then draw the figure and write the summary."""
+    options = parse_args(__doc__, argv)
+    rate_range, batch_range = read_summary(p4_3.RANGE_STEM, options), read_summary(BATCH_STEM, options)
+    arms = p4_3.configs(options.preset, rate_range["lr_min"], rate_range["lr_max"])
+    cyclical = data.resolve([config for config in arms if config["arm"] == "cyclical"], options)
+    other = run_all(p4_3.STEM, partial(p4_3.run, options=options), cyclical, options, workers=options.workers)
+    runs = data.resolve(configs(options.preset, rate_range, batch_range, cyclical), options)
+    frame = run_all(STEM, partial(run, options=options), runs, options, workers=options.workers)
+    summary = summarise(frame, other)
+    plotting.save(draw(frame, other), STEM, options, frame.dataset.iloc[0])
+    write_summary(STEM, summary, options)
+
+
+if __name__ == "__main__":
+    main()
