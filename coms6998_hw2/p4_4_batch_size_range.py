@@ -148,12 +148,11 @@ def at_equal_updates(rows: pd.DataFrame) -> dict:
     """Return, by batch size, the interval of the mean loss just before the number of updates the largest one makes."""
     updates = min(len(losses) for losses in rows.update_losses)
     last = max(1, round(updates * WINDOW))
-    return {
-        str(size): mean_interval(
-            [np.mean(np.array(losses[updates - last : updates], float)) for losses in of.update_losses]
-        )
-        for size, of in rows.groupby("batch_size")
-    } | {"updates": updates}
+    found = {"updates": updates}
+    for size, runs in rows.groupby("batch_size"):
+        before = [np.array(losses[updates - last : updates], float) for losses in runs.update_losses]
+        found[str(int(size))] = mean_interval([losses.mean() for losses in before])
+    return found
 
 
 def summarise(frame: pd.DataFrame) -> dict:
@@ -199,7 +198,7 @@ def _candidate(size, rows):
         "loss": mean_interval([losses[-1] for losses in rows.batch_loss]),
         "evaluation_loss": mean_interval([losses[-1] for losses in rows.train_loss]),
         "validation_accuracy": mean_interval([values[-1] for values in rows.validation_accuracy]),
-        "updates": rows.updates.iloc[0],
+        "updates": int(rows.updates.iloc[0]),
         "n": len(rows),
     }
 
@@ -297,18 +296,20 @@ def draw_algorithm() -> Figure:
     from schemdraw import flow
 
     figure, axes = plotting.subplots(1, 1, height=2.9)
+    figure.set_layout_engine("none")
+    axes[0, 0].set_position([0, 0, 1, 1])
+    drawing, boxes = schemdraw.Drawing(fontsize=6, lw=0.8), []
+    for number, text in enumerate(STEPS):
+        row, column = divmod(number, 3)
+        column = column if row % 2 == 0 else 2 - column  # to and fro
+        box = flow.RoundBox(w=6.6, h=2.0).at((column * 7.4, -row * 2.9)).anchor("center").label(text)
+        boxes.append(drawing.add(box))
+    for number, (a, b) in enumerate(pairwise(boxes)):
+        row, column = divmod(number, 3)
+        start, end = ("S", "N") if column == 2 else ("E", "W") if row % 2 == 0 else ("W", "E")
+        drawing.add(flow.Arrow().at(getattr(a, start)).to(getattr(b, end)))
+    drawing.draw(canvas=axes[0, 0], show=False)
     axes[0, 0].set_axis_off()
-    with schemdraw.Drawing(canvas=axes[0, 0], show=False, fontsize=6.5) as drawing:
-        boxes = []
-        for number, text in enumerate(STEPS):
-            row, column = divmod(number, 3)
-            column = column if row % 2 == 0 else 2 - column  # to and fro
-            box = flow.RoundBox(w=5.2, h=1.9).at((column * 6.4, -row * 3.0)).anchor("center").label(text)
-            boxes.append(drawing.add(box))
-        for number, (a, b) in enumerate(pairwise(boxes)):
-            row, column = divmod(number, 3)
-            start, end = ("S", "N") if column == 2 else ("E", "W") if row % 2 == 0 else ("W", "E")
-            drawing.add(flow.Arrow().at(getattr(a, start)).to(getattr(b, end)))
     return figure
 
 

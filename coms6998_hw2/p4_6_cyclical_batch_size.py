@@ -132,7 +132,7 @@ def summarise(frame: pd.DataFrame, other: pd.DataFrame) -> dict:
     summary = {
         "protocol": {key: first[key] for key in keys} | {"arms": list(runs)},
         "epochs": {arm: len(rows.iloc[0].batch_loss) for arm, rows in runs.items()},
-        "updates": {arm: rows.updates.iloc[0] for arm, rows in runs.items()},
+        "updates": {arm: int(rows.updates.iloc[0]) for arm, rows in runs.items()},
         "stopped": {arm: rows.stopped.sum() for arm, rows in runs.items()},
         "seconds": {arm: mean_interval(rows.seconds) for arm, rows in runs.items()},
         "differences": {

@@ -41,7 +41,7 @@ class CNN:
         seed: int = 1234,
         dtype: tf.DType = tf.float32,
     ):
-        """Draw the weights; learning_rate and seed the provided file's.
+        """Draw the weights; learning_rate and seed are by default the provided file's.
 
         Raises ValueError for an unknown normalization or position.
         """

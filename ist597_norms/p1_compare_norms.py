@@ -19,7 +19,7 @@ import pandas as pd
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from ist597_norms.cnn import FILTERS, MOMENTUM, POOL, WEIGHT_DEVIATION, CNN, accuracy_function
+from ist597_norms.cnn import CNN, FILTERS, MOMENTUM, POOL, WEIGHT_DEVIATION, accuracy_function
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.runs import mean_interval, run_all, write_summary

@@ -1,0 +1,72 @@
+"""The gradient noise scale where it is known in closed form, and the rule that makes batch sizes of it."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coms6998_hw2.noise_scale import automatic_range, estimates, noise_scale, power_of_two
+
+DIMENSION, NOISE = 20, 0.5
+
+
+def regression_gradients(offset, n, rng):
+    """Return n per-example gradients of 0.5 (x . w - y)^2, y = x . w* + noise, at w = w* + offset."""
+    x = rng.normal(size=(n, DIMENSION))
+    return x * (x @ offset - rng.normal(0, NOISE, n))[:, None]
+
+
+def true_scale(offset):
+    """Return tr(covariance) / |gradient|^2: (d + 1) |offset|^2 + d noise^2 over |offset|^2, for x ~ N(0, I)."""
+    length = np.sum(offset**2)
+    return ((DIMENSION + 1) * length + DIMENSION * NOISE**2) / length
+
+
+@pytest.mark.parametrize("size", [0.05, 0.2, 1.0])
+def test_linear_regressions_noise_scale_is_found_to_within_a_tenth(size):
+    rng = np.random.default_rng(0)
+    offset = np.full(DIMENSION, size / np.sqrt(DIMENSION))
+    small, big, b_small, parts = [], [], 64, 16
+    for _ in range(600):
+        means = regression_gradients(offset, b_small * parts, rng).reshape(parts, b_small, DIMENSION).mean(axis=1)
+        small.append(np.sum(means**2, axis=1).mean())
+        big.append(np.sum(means.mean(axis=0) ** 2))
+    found = noise_scale(small, big, b_small, b_small * parts)
+    assert found["mean"] == pytest.approx(true_scale(offset), rel=0.1)
+    assert found["low"] < true_scale(offset) < found["high"] and found["n"] == 600
+    # the mean of the ratios, which one might write instead, is another number where the gradient is short
+    signal, noise = estimates(small, big, b_small, b_small * parts)
+    if size == 0.05:
+        assert np.mean(noise / signal) != pytest.approx(true_scale(offset), rel=0.1)
+
+
+def test_gradients_without_noise_have_scale_zero_and_ask_for_the_smallest_batch():
+    found = noise_scale(np.ones(5), np.ones(5), 64, 1024)
+    assert found["mean"] == found["low"] == found["high"] == 0
+    assert automatic_range(found["mean"], found["mean"], 8192, 64, 8192) == (64, 64)
+
+
+def test_gradients_of_noise_alone_ask_for_the_largest():
+    rng = np.random.default_rng(0)
+    found = noise_scale(1 / 64 * (1 + 0.01 * rng.normal(size=50)), np.full(50, 1 / 1100), 64, 1024)
+    assert found["mean"] == np.inf
+    assert automatic_range(found["mean"], found["mean"], 4096, 64, 8192) == (4096, 4096)
+
+
+@pytest.mark.parametrize(("size", "expected"), [(1, 64), (64, 64), (90, 64), (91, 128), (1000, 1024), (1e9, 8192)])
+def test_the_nearest_power_of_two_in_range(size, expected):
+    assert power_of_two(size, 64, 8192) == expected
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1e6))
+def test_the_range_is_ordered_and_within_its_limits(first, last, stop):
+    low, high = automatic_range(first, last, stop, 64, 8192)
+    assert 64 <= low <= high <= 8192 and high <= power_of_two(stop, 64, 8192)
+    assert {low, high} <= {2**k for k in range(6, 14)}
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match="batches are 64 and 64"):
+        estimates([1.0], [1.0], 64, 64)
+    with pytest.raises(ValueError, match="from 128 to 64"):
+        automatic_range(1, 2, 3, 128, 64)

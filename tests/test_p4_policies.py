@@ -1,0 +1,139 @@
+"""Questions 4.3 to 4.7: the schedules are Smith's formulas, the plans compare what the questions ask to compare."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from coms6998_hw2 import p4_3_cyclical_learning_rate as p4_3
+from coms6998_hw2 import p4_4_batch_size_range as p4_4
+from coms6998_hw2 import p4_6_cyclical_batch_size as p4_6
+from coms6998_hw2.fashion_training import MOMENTUM, Run
+from utils.cli import Options
+
+LOW, HIGH = 1e-5, 1e-2
+
+
+@pytest.mark.parametrize("arm", ["cyclical", "triangular"])
+def test_cyclical_rates_are_smiths_formula(arm):
+    step, updates = 50, 300
+    t = np.arange(updates)
+    cycle = np.floor(1 + t / (2 * step))
+    x = np.abs(t / step - 2 * cycle + 1)
+    gamma = 0.05 ** (1 / updates) if arm == "cyclical" else 1.0
+    expected = LOW + (HIGH - LOW) * np.maximum(0, 1 - x) * gamma**t
+    np.testing.assert_allclose(p4_3.rates(arm, LOW, HIGH, step, updates), expected, rtol=1e-9)
+
+
+def test_the_full_protocol_is_three_whole_cycles_of_16_epochs_that_end_at_lr_min():
+    config = p4_3.configs("full", LOW, HIGH)[0]
+    plan = p4_3.plan(config, 55_000)
+    rates = np.concatenate([rates for _, rates in plan])
+    assert config["arm"] == "cyclical" and len(plan) == 48 == 3 * 16 and plan.updates == 48 * 860
+    peaks = [int(np.argmax(part)) for part in np.split(rates, 3)]
+    assert peaks == [8 * 860] * 3 and rates[0] == LOW and rates[-1] < 1.01 * LOW + 1e-5
+    amplitude = (rates[40 * 860] - LOW) / (HIGH - LOW)  # the last peak, 40 of 48 epochs on
+    assert amplitude == pytest.approx(0.05 ** (40 / 48), rel=1e-6)
+    assert MOMENTUM == 0.9
+
+
+def test_the_other_arms():
+    assert set(p4_3.rates("constant_lr_min", LOW, HIGH, 10, 60)) == {LOW}
+    assert set(p4_3.rates("constant_lr_max", LOW, HIGH, 10, 60)) == {HIGH}
+    one = p4_3.rates("one_cycle", LOW, HIGH, 10, 60)
+    assert one.max() == pytest.approx(HIGH) and np.argmax(one) == pytest.approx(18, abs=1) and one[-1] < one[0] < HIGH
+
+
+def config_46(arm, **changes):
+    return {"arm": arm, "lr_min": LOW, "lr_max": HIGH, "b_min": 64, "b_max": 512, "cycle_epochs": 2, "epochs": 6,
+            "micro_batch": 64, **changes}  # fmt: skip
+
+
+@pytest.mark.parametrize("arm", p4_6.ARMS)
+def test_every_plan_sees_every_image_once_an_epoch(arm):
+    plan = p4_6.plan(config_46(arm), 5000)
+    assert all(sizes.sum() == 5000 and len(sizes) == len(rates) for sizes, rates in plan)
+    if arm != "equal_updates":
+        assert len(plan) == 6
+    # all but an epoch's last batch are whole micro-batches
+    assert all(size % 64 == 0 for sizes, _ in plan for size in sizes[:-1])
+
+
+def noise(plan):
+    """Return rate / batch at every sample."""
+    return np.concatenate([np.repeat(rates / np.append(sizes[:-1], sizes[0]), sizes) for sizes, rates in plan])
+
+
+def test_the_matched_arms_have_the_same_noise_at_every_sample_up_to_one_batch():
+    batch, rate = (noise(p4_6.plan(config_46(arm), 50_000)) for arm in ("matched", "matched_rate"))
+    assert len(batch) == len(rate) == 6 * 50_000
+    difference = np.abs(np.log(batch / rate))
+    assert np.median(difference) < 1e-9 and np.mean(difference > 0.2) < 0.02
+    assert batch.max() / batch.min() > 3  # and it does change
+
+
+def test_growing_and_shrinking_end_where_they_should():
+    growing, shrinking = (p4_6.plan(config_46(arm), 50_000) for arm in ("cyclical_batch_size", "opposite"))
+    assert growing[0][0][0] == 512 and shrinking[0][0][0] == 64
+    assert growing[-1][0][:-1].min() > growing[0][0].min() and shrinking[-1][0].max() < 512
+    assert growing.updates < shrinking.updates
+    assert {rate for _, rates in growing for rate in rates} == {LOW}
+
+
+def test_equal_updates_are_equal_to_within_an_epoch():
+    batch, rate = (p4_6.plan(config_46(arm), 50_000) for arm in ("cyclical_batch_size", "equal_updates"))
+    assert abs(rate.updates - batch.updates) <= math.ceil(50_000 / 64)
+    assert len(rate) < len(batch)
+
+
+def test_the_batch_size_range_is_where_the_loss_rises():
+    sizes = 2 ** np.arange(6, 14)
+    losses = np.interp(np.log2(sizes), [7, 11], [0.5, 2.3])
+    b_min, b_max = p4_4.batch_size_range(sizes, losses)
+    assert 2**7 < b_min < 2**7.5 and 2**10.5 < b_max < 2**11
+    with pytest.raises(ValueError, match="never falls"):
+        p4_4.batch_size_range(sizes, np.full(8, 2.3))
+
+
+@pytest.fixture(scope="module")
+def small():
+    config = {"dataset": "digits", "images": 100, "precision": "float32", "micro_batch": 8, "seed": 0}
+    return Run(config, Options(preset="quick", device="cpu"))
+
+
+def test_the_range_test_grows_geometrically_and_sees_every_image_once_an_epoch(small):
+    config = {"epochs": 2, "smallest": 8, "largest": 32, "micro_batch": 8, "learning_rate": 1e-3}
+    found = p4_4.range_test(small, config)
+    assert found["sizes"].sum() == 2 * 90 and found["sizes"][0] == 8 and 16 < found["sizes"].max() <= 32
+    assert len(found["losses"]) == len(found["sizes"])
+
+
+def test_measuring_gradients_changes_nothing_and_its_large_batch_is_the_mean(small):
+    before = {name: value.clone() for name, value in small.trainer.model.state_dict().items()}
+    lengths = p4_4.gradient_lengths(small, {"seed": 0, "steps": 2, "micro_batch": 8})
+    assert all(torch.equal(value, before[name]) for name, value in small.trainer.model.state_dict().items())
+    assert lengths["b_small"] == 8 and lengths["b_big"] == 88 and len(lengths["small"]) == 2
+    # a mean is no longer than the root mean square of its parts
+    assert all(0 < big <= small for big, small in zip(lengths["big"], lengths["small"], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: p4_3.rates("cyclical", HIGH, LOW, 10, 60), "from 0.01 to 1e-05"),
+        (lambda: p4_3.rates("cyclical", 0, LOW, 10, 60), "must be positive"),
+        (lambda: p4_3.rates("cyclical", LOW, HIGH, 0, 60), "half a cycle is 0"),
+        (lambda: p4_3.rates("cosine", LOW, HIGH, 10, 60), "'cosine'.*cyclical, triangular"),
+        (lambda: p4_6.plan(config_46("matched", b_min=1024), 5000), "from 1024 to 512"),
+        (lambda: p4_6.plan(config_46("matched", cycle_epochs=0), 5000), "a cycle is 0 samples"),
+    ],
+)
+def test_bad_input_is_named(call, named):
+    with pytest.raises(ValueError, match=named):
+        call()
+
+
+def test_without_question_42s_summary_one_sentence_says_what_to_run(tmp_path):
+    with pytest.raises(SystemExit, match=r"p4_2_learning_rate_range\.json is missing: run the script"):
+        p4_3.main(["--preset", "quick", "--output", str(tmp_path)])
