@@ -298,7 +298,7 @@ def draw_algorithm() -> Figure:
     figure, axes = plotting.subplots(1, 1, height=2.9)
     figure.set_layout_engine("none")
     axes[0, 0].set_position([0, 0, 1, 1])
-    drawing, boxes = schemdraw.Drawing(fontsize=6, lw=0.8), []
+    drawing, boxes = schemdraw.Drawing(fontsize=5.6, lw=0.8), []
     for number, text in enumerate(STEPS):
         row, column = divmod(number, 3)
         column = column if row % 2 == 0 else 2 - column  # to and fro
@@ -323,8 +323,8 @@ def main(argv: list[str] | None = None):
     dataset = frame.dataset.iloc[0]
     plotting.save(draw(frame, summary, rate_summary), STEM, options, dataset)
     plotting.save(draw_noise(frame, summary), f"{STEM}_noise", options, dataset)
-    plotting.save(draw_algorithm(), f"{STEM}_algorithm", options)
     write_summary(STEM, summary, options)
+    plotting.save(draw_algorithm(), f"{STEM}_algorithm", options)  # last: the next script can do without schemdraw
 
 
 if __name__ == "__main__":

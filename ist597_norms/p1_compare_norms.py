@@ -81,6 +81,11 @@ def configs(preset: str, dataset: str = DATASETS[0]) -> list[dict]:
                 change = {"mode": mode, "batch_size": batch_size, "epochs": 1, "seed": seed}
                 change["learning_rate"] = LEARNING_RATE * batch_size / BATCH_SIZE
                 runs.append({"name": f"{mode}_batch{batch_size}_seed{seed}", "part": "batch size", **base, **change})
+                if mode == "batch" and batch_size != BATCH_SIZE:
+                    # Its running statistics then average over as many images, and forget their start as far.
+                    change["momentum"] = MOMENTUM ** (batch_size / BATCH_SIZE)
+                    name = f"{mode}_batch{batch_size}_momentum_seed{seed}"
+                    runs.append({"name": name, "part": "batch size, momentum", **base, **change})
     return runs
 
 
@@ -120,6 +125,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
         position=config["position"],
         image_shape=scaled.shape[1:],
         learning_rate=config["learning_rate"],
+        momentum=config.get("momentum", MOMENTUM),
         seed=config["seed"],
     )
     rng = np.random.default_rng([config["seed"], 1])
@@ -174,7 +180,7 @@ def evaluate(model: CNN, images: np.ndarray, one_hot: np.ndarray) -> tuple[float
 
 def summarise(frame: pd.DataFrame) -> dict:
     """Return accuracies with intervals, paired differences, tuned rates, positions of the ReLU and batch sizes."""
-    protocol, after, sizes, grid = (frame[frame.part == p] for p in ("protocol", "after", "batch size", "tuned"))
+    protocol, after, grid = (frame[frame.part == part] for part in ("protocol", "after", "tuned"))
     accuracy = protocol.pivot(index="seed", columns="mode", values="test_accuracy")
     loss = protocol.pivot(index="seed", columns="mode", values="test_loss")
     first = protocol.iloc[0]
@@ -217,14 +223,24 @@ def summarise(frame: pd.DataFrame) -> dict:
             "test_accuracy": mean_interval(tuned[mode]),
             "minus_none": mean_interval(tuned[mode] - tuned["none"]),
         }
-    for batch_size, rows in sizes.groupby("batch_size"):
+    for batch_size, rows in batch_size_runs(frame).groupby("batch_size"):
         scores = rows.pivot(index="seed", columns="mode", values="test_accuracy")
-        row = {mode: mean_interval(scores[mode]) for mode in MODES if mode in scores}
+        row = {mode: mean_interval(scores[mode]) for mode in scores}
         if "batch" in scores:
             row["layer_minus_batch"] = mean_interval(scores["layer"] - scores["batch"])
         row["updates"] = (rows.images.iloc[0] - VALIDATION) // batch_size
         summary["batch_size"][str(batch_size)] = row
     return summary
+
+
+def batch_size_runs(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs with several batch sizes; "batch" has the momentum that goes with the size.
+
+    Those with Keras's momentum whatever the size have the mode "batch_fixed".
+    """
+    fixed, scaled = (frame[frame.part == part] for part in ("batch size", "batch size, momentum"))
+    other = (fixed["mode"] == "batch") & (fixed.batch_size != BATCH_SIZE)
+    return pd.concat([fixed.assign(mode=fixed["mode"].mask(other, "batch_fixed")), scaled], ignore_index=True)
 
 
 def _intervals_of_shares(rows: pd.DataFrame) -> dict:
@@ -303,13 +319,16 @@ def draw_relu(frame: pd.DataFrame, summary: dict) -> Figure:
 def draw_batch_sizes(frame: pd.DataFrame, summary: dict) -> Figure:
     """Return the fourth figure: test accuracy after one epoch against batch size, every seed and the interval."""
     figure, axes = plotting.subplots(1, 1, height=2.6)
-    ax, sizes = axes[0, 0], frame[frame.part == "batch size"]
-    for mode in MODES:
+    ax, sizes = axes[0, 0], batch_size_runs(frame)
+    for mode in (*MODES, "batch_fixed"):
         shown = {int(size): modes[mode] for size, modes in summary["batch_size"].items() if mode in modes}
-        order = sorted(shown)
-        plotting.show_interval(ax, order, [shown[n] for n in order], plotting.COLORS[mode], mode)
+        order, color = sorted(shown), plotting.COLORS[mode.removesuffix("_fixed")]
+        if mode == "batch_fixed":
+            ax.plot(order, [shown[n]["mean"] for n in order], ":", color=color, label="batch, fixed momentum")
+            continue
+        plotting.show_interval(ax, order, [shown[n] for n in order], color, mode)
         rows = sizes[sizes["mode"] == mode]
-        ax.plot(rows.batch_size, rows.test_accuracy, ".", color=plotting.COLORS[mode])
+        ax.plot(rows.batch_size, rows.test_accuracy, ".", color=color)
     ax.set(xlabel="batch size", ylabel="test accuracy after one epoch", xscale="log")
     ax.set_xticks(sorted(set(sizes.batch_size)), sorted(set(sizes.batch_size)))
     ax.minorticks_off()

@@ -13,6 +13,7 @@ def summary(stem):
 
 
 P1, P21, P22 = (summary(stem) for stem in ("p1_perceptron", "p2_1_vanishing_gradients", "p2_2_dying_relu"))
+PROOF, NORMS, COST = (summary(stem) for stem in ("p1_check_gradients", "p1_compare_norms", "bench_norms"))
 
 
 def setting(name):
@@ -96,6 +97,59 @@ CLAIMS = {
     "after one epoch it has hardly helped": lambda: P22["leaky"]["epochs"]["1"]["collapsed"]["low"] > 0.98,
     "a larger slope helps more": lambda: (
         P22["variations"]["slope 0.3"]["collapsed"]["high"] < P22["leaky"]["collapsed"]["low"]
+    ),
+    # IST597
+    "no difference beside rounding": lambda: all(
+        value < 1e-10
+        for references in PROOF["float64"]["max_relative_difference"].values()
+        for reference, quantities in references.items()
+        for value in quantities.values()
+        if reference != "differences"
+    ),
+    "nor in training": lambda: all(
+        row["largest"] < 1e-10 for name, row in PROOF["trajectory"].items() if "float64" in name
+    ),
+    "ours and the library's are as accurate": lambda: all(
+        abs(row["mean"]) < 0.001 for row in NORMS["against_twin"].values()
+    ),
+    "with the provided step the differences are small": lambda: all(
+        abs(row["mean"]) < 0.01 for row in NORMS["against_none"].values()
+    ),
+    "the step matters more than the normalization": lambda: all(
+        row["test_accuracy"]["mean"] - NORMS["test_accuracy"][mode]["mean"] > 0.03
+        for mode, row in NORMS["tuned"].items()
+    ),
+    "with its best step batch normalization leads": lambda: all(
+        NORMS["tuned"]["batch"]["test_accuracy"]["low"] > NORMS["tuned"][mode]["test_accuracy"]["mean"]
+        for mode in ("none", "layer", "weight")
+    ),
+    "layer and weight normalization are at most a little better than none": lambda: all(
+        NORMS["tuned"][mode]["minus_none"]["mean"] < 0.005 for mode in ("layer", "weight")
+    ),
+    "after the ReLU is more accurate at the provided step": lambda: all(
+        row["minus_before"]["low"] > 0 for row in NORMS["after"].values()
+    ),
+    "before the ReLU about half of the affine layer is active": lambda: all(
+        0.45 < NORMS["active"][mode]["last"][1]["mean"] < 0.55 for mode in ("batch", "layer")
+    ),
+    "after it layer normalization leaves fewer": lambda: NORMS["after"]["layer"]["active"]["last"][1]["high"] < 0.42,
+    "layer normalization wins at two images and at four": lambda: all(
+        NORMS["batch_size"][size]["layer_minus_batch"]["low"] > 0 for size in ("2", "4")
+    ),
+    "and does not at 64 and 256": lambda: all(
+        NORMS["batch_size"][size]["layer_minus_batch"]["low"] < 0 for size in ("64", "256")
+    ),
+    "its accuracy hardly depends on the batch size": lambda: (
+        max(row["layer"]["mean"] for row in NORMS["batch_size"].values())
+        - min(row["layer"]["mean"] for row in NORMS["batch_size"].values())
+        < 0.01
+    ),
+    "a fixed momentum is a fault at two images and at 256": lambda: all(
+        NORMS["batch_size"][size]["batch_fixed"]["mean"] < NORMS["batch_size"][size]["batch"]["mean"]
+        for size in ("2", "256")
+    ),
+    "ours cost at most 1.15 times the library's": lambda: all(
+        row["mean"] <= 1.15 for row in COST["over_library"].values()
     ),
 }
 

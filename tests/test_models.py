@@ -75,7 +75,8 @@ def test_mini_googlenet_has_the_posts_size_shapes_and_work():
     assert sum(operations) == pytest.approx(232.8e6, rel=5e-4)
 
 
-def test_mini_googlenet_is_the_posts_keras_network():
+def keras_mini_googlenet():
+    """Return the reference post's network in Keras, up to the logits; the post's softmax is in our loss."""
     keras = pytest.importorskip("tensorflow").keras
     layers = keras.layers
 
@@ -99,7 +100,11 @@ def test_mini_googlenet_is_the_posts_keras_network():
     x = downsample(x, 96)
     x = inception(inception(x, 176, 160), 176, 160)
     x = layers.Dropout(0.5)(layers.Flatten()(layers.AveragePooling2D((7, 7))(x)))
-    reference = keras.Model(image, layers.Dense(10)(x))  # the post's softmax is in our loss
+    return keras.Model(image, layers.Dense(10)(x))
+
+
+def test_mini_googlenet_is_the_posts_keras_network():
+    reference = keras_mini_googlenet()
     assert reference.count_params() == 1_654_522  # with the convolutions' biases and the moving statistics
 
     ours, rng = MiniGoogLeNet().eval(), np.random.default_rng(0)

@@ -1,0 +1,160 @@
+"""How much faster the training loop of problems 3 and 4 is than a plain one, side by side.
+
+    python tests/bench/bench_training.py      about 8 min on two CPU cores; nothing else should run meanwhile
+
+LeNet-5: seconds for an epoch of MNIST, ours against torchvision's transforms in a DataLoader with two workers.
+MiniGoogLeNet: images in a second of a training step, ours against the plain PyTorch loop in single precision and, where
+TensorFlow is installed, the same network in Keras. Each in turn, several rounds. Writes
+report/results/bench_training_<device>.json.
+"""
+
+import importlib.util
+import os
+import time
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from coms6998_hw2.fashion_training import resize
+from coms6998_hw2.models import LeNet5, MiniGoogLeNet
+from coms6998_hw2.p3_lenet5 import preparation
+from utils import data
+from utils.cli import ROOT, Options
+from utils.runs import environment, geometric_interval, mean_interval, write_summary
+from utils.training import Trainer, fastest_precision, on_device, split_in_batches
+
+BATCH_SIZE, ROUNDS, IMAGES = 64, 3, 55_000
+STEPS, WARM_UP = 30, 3
+FLOPS_PER_IMAGE = 6 * 232.8e6  # a multiply-add is two; forward, and twice that backward
+
+
+class PlainImages(Dataset):
+    """Images one by one through torchvision's transforms, as torchvision's own data sets hand them out."""
+
+    def __init__(self, images, labels, transform):
+        self.images, self.labels, self.transform = images, labels, transform
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.transform(Image.fromarray(self.images[index])), int(self.labels[index])
+
+
+def plain_epoch(model, loader, device) -> float:
+    """Return the seconds of an epoch of the loop that every tutorial shows."""
+    optimizer, criterion = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9), nn.CrossEntropyLoss()
+    model.train()
+    start = time.perf_counter()
+    for images, labels in loader:
+        optimizer.zero_grad()
+        loss = criterion(model(images.to(device)), labels.to(device))
+        loss.backward()
+        optimizer.step()
+        loss.item()
+    return time.perf_counter() - start
+
+
+def our_epoch(trainer, pixels, labels, batches) -> float:
+    start = time.perf_counter()
+    trainer.train(pixels, labels, batches, [0.01] * len(batches))
+    return time.perf_counter() - start
+
+
+def epochs_of(name: str, model: type, prepare, transform, device, precision: str, workers: int, images: int) -> dict:
+    """Return the seconds of an epoch, plain and ours, and the ratio, over the rounds."""
+    pictures, targets = data.load(name, Options().data_dir, train=True)
+    pictures, targets = pictures[:images], targets[:images]
+    loader = DataLoader(
+        PlainImages(pictures, targets, transform), BATCH_SIZE, shuffle=True, num_workers=workers, drop_last=True
+    )
+    plain = model().to(device)
+    trainer = Trainer(model(), device, prepare, learning_rate=0.01, precision=precision)
+    pixels, labels = on_device(pictures, targets, device)
+    rng = np.random.default_rng(0)
+    our_epoch(trainer, pixels, labels, split_in_batches(rng.permutation(images), BATCH_SIZE)[:WARM_UP])
+    seconds = {"plain": [], "ours": []}
+    for _ in range(ROUNDS):
+        seconds["plain"].append(plain_epoch(plain, loader, device))
+        batches = split_in_batches(rng.permutation(images), BATCH_SIZE)
+        seconds["ours"].append(our_epoch(trainer, pixels, labels, batches))
+    ratio = np.array(seconds["plain"]) / np.array(seconds["ours"])
+    return {
+        **{way: mean_interval(values) for way, values in seconds.items()},
+        "speedup": geometric_interval(ratio),
+        "images": images // BATCH_SIZE * BATCH_SIZE,
+        "workers": workers,
+        "precision": precision,
+    }
+
+
+def keras_rate() -> float:
+    """Return the images in a second of a training step of MiniGoogLeNet in Keras, single precision."""
+    import tensorflow as tf
+
+    specification = importlib.util.spec_from_file_location("test_models", ROOT / "tests" / "test_models.py")
+    reference = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(reference)
+    model = reference.keras_mini_googlenet()
+    model.compile(tf.keras.optimizers.SGD(0.01, momentum=0.9), tf.keras.losses.SparseCategoricalCrossentropy(True))
+    images, labels = np.random.default_rng(0).random((BATCH_SIZE, 32, 32, 1), dtype=np.float32), np.arange(64) % 10
+    for _ in range(WARM_UP):
+        model.train_on_batch(images, labels)
+    start = time.perf_counter()
+    for _ in range(STEPS):
+        model.train_on_batch(images, labels)
+    return STEPS * BATCH_SIZE / (time.perf_counter() - start)
+
+
+def matrix_rate(device, dtype) -> float:
+    """Return the floating-point operations per second of a 2048^3 matrix product."""
+    a = torch.rand(2048, 2048, device=device).to(dtype)
+
+    def products(n):
+        start = time.perf_counter()
+        for _ in range(n):
+            b = a @ a
+        float(b[0, 0])
+        return (time.perf_counter() - start) / n
+
+    products(3)
+    return 2 * 2048**3 / products(10)
+
+
+def main():
+    """Time each way, print and write the table."""
+    device = Options().torch_device()
+    cores = os.cpu_count()
+    pad = transforms.Compose([transforms.Pad(2), transforms.ToTensor(), transforms.Normalize((0.1,), (0.275,))])
+    enlarge = transforms.Compose([transforms.Resize(32), transforms.ToTensor()])
+    standardize = preparation(data.load("mnist", Options().data_dir, train=True)[0], standardized=True)
+    precision = fastest_precision(device)
+    summary = {
+        "lenet5": epochs_of("mnist", LeNet5, standardize, pad, device, "float32", 2, IMAGES),
+        "mini_googlenet": epochs_of(
+            "fashion_mnist", MiniGoogLeNet, resize, enlarge, device, precision, min(8, cores),
+            IMAGES if device.type == "cuda" else 2000,
+        ),
+        "matrix_rate": matrix_rate(device, torch.bfloat16 if precision == "bfloat16" else torch.float32),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"{cores} CPU cores",
+        "environment": environment(),
+    }  # fmt: skip
+    mini = summary["mini_googlenet"]
+    rate = mini["images"] / mini["ours"]["mean"]
+    mini["images_per_second"] = rate
+    mini["share_of_matrix_rate"] = rate * FLOPS_PER_IMAGE / summary["matrix_rate"]
+    if device.type == "cpu" and importlib.util.find_spec("tensorflow"):
+        mini["keras_images_per_second"] = keras_rate()
+    for name in ("lenet5", "mini_googlenet"):
+        row = summary[name]
+        print(f"{name:16s} plain {row['plain']['mean']:8.2f} s   ours {row['ours']['mean']:8.2f} s   "
+              f"{row['speedup']['mean']:6.2f} x")  # fmt: skip
+    write_summary(f"bench_training_{device.type}", summary)
+
+
+if __name__ == "__main__":
+    main()
