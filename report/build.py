@@ -49,7 +49,8 @@ def compile_report(source: Path, options: Options, root: Path = ROOT) -> Path:
     The source, the results and the figures must lie below `root`: typst reads nothing outside it.
     """
     target = options.results_dir.parent / f"{source.stem}.pdf"
-    inputs = {"preset": options.preset}
+    stems = sorted(path.stem for path in options.results_dir.glob("*.json"))
+    inputs = {"preset": options.preset, "finished": ",".join(stems)}
     for name, folder in (("results", options.results_dir), ("figures", options.figures_dir)):
         if not folder.resolve().is_relative_to(root):
             sys.exit(f"{source.stem}: {folder} is outside {root}, where typst cannot read it; choose another --output.")
