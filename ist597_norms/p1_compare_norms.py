@@ -222,7 +222,9 @@ def summarise(frame: pd.DataFrame) -> dict:
             "learning_rate": rates[mode],
             "test_accuracy": mean_interval(tuned[mode]),
             "minus_none": mean_interval(tuned[mode] - tuned["none"]),
+            "first_seed_minus_none": tuned[mode].loc[0] - tuned["none"].loc[0],  # what a single seed would have said
         }
+    summary["tuned_layer_against_batch"] = mean_interval(tuned["layer"] - tuned["batch"])
     for batch_size, rows in batch_size_runs(frame).groupby("batch_size"):
         scores = rows.pivot(index="seed", columns="mode", values="test_accuracy")
         row = {mode: mean_interval(scores[mode]) for mode in scores}
