@@ -228,6 +228,7 @@ def summarise(frame: pd.DataFrame) -> dict:
     for batch_size, rows in batch_size_runs(frame).groupby("batch_size"):
         scores = rows.pivot(index="seed", columns="mode", values="test_accuracy")
         row = {mode: mean_interval(scores[mode]) for mode in scores}
+        row["none_minus_layer"] = mean_interval(scores["none"] - scores["layer"])
         if "batch" in scores:
             row["layer_minus_batch"] = mean_interval(scores["layer"] - scores["batch"])
         row["updates"] = (rows.images.iloc[0] - VALIDATION) // batch_size
@@ -290,6 +291,7 @@ def draw_rates(frame: pd.DataFrame, summary: dict) -> Figure:
     axes[0, 0].set(xlabel="step size", ylabel="validation accuracy", xscale="log")
     axes[0, 0].legend()
     axes[0, 1].set(xlabel="epoch", ylabel="validation accuracy")
+    axes[0, 1].xaxis.get_major_locator().set_params(integer=True)
     axes[0, 2].set(xlabel="test accuracy", yticks=range(len(MODES)), yticklabels=MODES)
     axes[0, 2].invert_yaxis()
     plotting.label_panels(axes)
@@ -326,6 +328,8 @@ def draw_batch_sizes(frame: pd.DataFrame, summary: dict) -> Figure:
         shown = {int(size): modes[mode] for size, modes in summary["batch_size"].items() if mode in modes}
         order, color = sorted(shown), plotting.COLORS[mode.removesuffix("_fixed")]
         if mode == "batch_fixed":
+            shown[BATCH_SIZE] = summary["batch_size"][str(BATCH_SIZE)]["batch"]  # where the two are one
+            order = sorted(shown)
             ax.plot(order, [shown[n]["mean"] for n in order], ":", color=color, label="batch, fixed momentum")
             continue
         plotting.show_interval(ax, order, [shown[n] for n in order], color, mode)

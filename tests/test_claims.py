@@ -146,6 +146,10 @@ CLAIMS = {
     "layer normalization wins at two images and at four": lambda: all(
         NORMS["batch_size"][size]["layer_minus_batch"]["low"] > 0 for size in ("2", "4")
     ),
+    "none is ahead of it at eight images and fewer": lambda: all(
+        NORMS["batch_size"][size]["none_minus_layer"]["mean"] > 0 for size in ("1", "2", "4", "8")
+    ),
+    "nothing shows that units of the plain network die": lambda: 0.45 < NORMS["active"]["none"]["last"][1]["mean"] < 0.55,
     "and does not at 64 and 256": lambda: all(
         NORMS["batch_size"][size]["layer_minus_batch"]["low"] < 0 for size in ("64", "256")
     ),

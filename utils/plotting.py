@@ -81,8 +81,8 @@ def show_seeds(ax, curves, color: str, first: int = 0, style: str = ".-", label:
 
 
 def show_end(ax, row: float, scores, interval: dict, color: str):
-    """Draw the seeds' scores as points on a row, and their mean and interval as a tick and a bar."""
-    ax.plot(scores, [row] * len(scores), ".", color=color, alpha=0.5)
+    """Draw the mean and interval as a tick and a bar on a row, and the seeds' scores as points beside the bar."""
+    ax.plot(scores, [row + 0.25] * len(scores), ".", color=color, alpha=0.6, markersize=3)
     ax.plot([interval["low"], interval["high"]], [row, row], color=color)
     ax.plot(interval["mean"], row, "|", color=color, markersize=9)
 
