@@ -9,6 +9,7 @@ from torch import nn
 
 LENET5_PARAMETERS = 61_706  # LeCun et al. (1998), with C3 connected to every map of S2 and subsampling without weights
 MINI_GOOGLENET_PARAMETERS = 1_649_386  # the post's, without the convolutions' biases: BN takes them out again
+INPUT_RATE, HIDDEN_RATE = 0.2, 0.5  # dropout's probabilities in question 3.4
 # Keras's defaults, which the post uses; momentum is the weight of the old value, torch's that of the new one.
 KERAS_EPS, KERAS_MOMENTUM = 1e-3, 0.99
 
@@ -28,10 +29,10 @@ class LeNet5(nn.Module):
         batch_norm_input: bool = False,
         dropout: bool = False,
         dropout_first: bool = False,
-        input_rate: float = 0.2,
-        hidden_rate: float = 0.5,
+        input_rate: float = INPUT_RATE,
+        hidden_rate: float = HIDDEN_RATE,
     ):
-        """Build the layers and draw Glorot's weights; the two rates are dropout's probabilities (question 3.4)."""
+        """Build the layers and draw Glorot's weights; the two rates are dropout's probabilities."""
         super().__init__()
 
         def hidden(linear, norm, after):

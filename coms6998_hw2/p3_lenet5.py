@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from torch import nn
 from torch.nn import functional
 
-from coms6998_hw2.models import LeNet5
+from coms6998_hw2.models import HIDDEN_RATE, INPUT_RATE, LeNet5
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.runs import mean_interval, run_all, write_summary
@@ -246,7 +246,7 @@ def summarise(frame: pd.DataFrame) -> dict:
         "protocol": {"dataset": first.dataset, "seeds": seeds, "epochs": main_epochs, "images": main,
                      "rates": sorted(set(whole.learning_rate)), "common_rate": COMMON_RATE, "batch_size": BATCH_SIZE,
                      "momentum": MOMENTUM, "validation": VALIDATION, "measured": MEASURED,
-                     "watched": WATCHED},
+                     "watched": WATCHED, "input_rate": INPUT_RATE, "hidden_rate": HIDDEN_RATE},
         "learning_rate": rates,
         "common": {variant: mean_interval(rows.test_accuracy) for variant, rows in common.items()},
         "differences": {

@@ -20,6 +20,7 @@ POSITIONS = ("before", "after")  # the ReLU
 WINDOW, FILTERS, PADDING, POOL = 5, 30, 2, 2  # the provided file's
 WEIGHT_DEVIATION = 0.1  # likewise
 EPS, MOMENTUM = 1e-3, 0.99  # Keras's defaults
+SMALLEST_PROBABILITY = 1e-30  # whose logarithm is taken for that of zero
 EVALUATION_BATCH = 1000  # the whole training set at once would take several GiB
 
 
@@ -43,7 +44,8 @@ class CNN:
     ):
         """Draw the weights; learning_rate and seed are by default the provided file's.
 
-        Raises ValueError for an unknown normalization or position.
+        Raises ValueError for an unknown normalization or position, and for sizes, eps, momentum or a learning rate
+        that make no network.
         """
         for name, value, choices in (
             ("normalization", normalization, NORMALIZATIONS),
@@ -51,6 +53,19 @@ class CNN:
         ):
             if value not in choices:
                 raise ValueError(f"{name} {value!r} is unknown; choose from {', '.join(choices)}")
+        for name, value in (("hidden_size", hidden_size), ("output_size", output_size)):
+            if value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1")
+        for name, value in (("learning_rate", learning_rate), ("eps", eps)):
+            if not value > 0:
+                raise ValueError(f"{name} is {value}; it must be positive")
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"momentum is {momentum}; it must lie between 0 and 1")
+        if len(image_shape) != 3 or min(image_shape[:2]) < POOL:
+            raise ValueError(
+                f"image_shape is {image_shape}; it must be (height, width, channels), at least {POOL} high"
+            )
+        dtype = tf.as_dtype(dtype)
         self.device, self.normalization, self.position = device, normalization, position
         self.eps, self.momentum, self.dtype, self.image_shape = eps, momentum, dtype, image_shape
         height, width, channels = image_shape
@@ -166,8 +181,8 @@ class CNN:
 
     def cross_entropy_error(self, yhat, y):
         """Return the mean over examples of -log of the probability that yhat (n, classes) gives the one-hot y."""
-        smallest = tf.constant(yhat.dtype.min).dtype.as_numpy_dtype(0) + 1e-30
-        return -tf.reduce_mean(tf.math.log(tf.maximum(tf.reduce_sum(yhat * y, axis=-1), smallest)))
+        of_class = tf.reduce_sum(yhat * y, axis=-1)
+        return -tf.reduce_mean(tf.math.log(tf.maximum(of_class, SMALLEST_PROBABILITY)))
 
     def forward(self, X, training=False):
         """Return the logits (n, classes) of images X (n, h, w, c); in training with the minibatch's own statistics."""
@@ -238,13 +253,23 @@ class CNN:
     def backward(self, X_train, y_train):
         """Take one step of SGD on images (n, h, w, c) and one-hot labels (n, classes); return the loss before it.
 
-        Raises ValueError for a single image in training with batch normalization, whose affine layer then has one
-        value for each feature and no variance.
+        Raises ValueError for images or labels of another shape, and for a single image in training with batch
+        normalization, whose affine layer then has one value for each feature and no variance.
         """
+        self._check_images(X_train)
+        if tuple(y_train.shape) != (len(X_train), self.b3.shape[0]):
+            raise ValueError(
+                f"y_train has shape {tuple(y_train.shape)}; for {len(X_train)} images it must be one-hot, "
+                f"{(len(X_train), self.b3.shape[0])}"
+            )
         if len(X_train) == 1 and self.normalization in ("batch", "keras_batch"):
             raise ValueError("batch normalization cannot train on a batch of 1: a single value has no variance")
         with tf.device(self.device):
             return self._step(tf.cast(X_train, self.dtype), tf.cast(y_train, self.dtype))
+
+    def _check_images(self, X):
+        if tuple(X.shape[1:]) != tuple(self.image_shape) or len(X) == 0:
+            raise ValueError(f"the images have shape {tuple(X.shape)}; they must be (n, *{tuple(self.image_shape)})")
 
     def _train_step(self, X, y):
         with tf.GradientTape() as tape:
@@ -254,7 +279,11 @@ class CNN:
         return loss
 
     def compute_output(self, X):
-        """Return the logits (n, classes) of images X at test time, computed a thousand images at a time."""
+        """Return the logits (n, classes) of images X at test time, computed a thousand images at a time.
+
+        Raises ValueError for images of another shape.
+        """
+        self._check_images(X)
         with tf.device(self.device):
             parts = [X[i : i + EVALUATION_BATCH] for i in range(0, len(X), EVALUATION_BATCH)]
             return tf.concat([self._infer(tf.cast(part, self.dtype)) for part in parts], axis=0)

@@ -9,6 +9,7 @@ Variances are biased (divided by N), eps stands inside the root, and x is center
 cancels for a large mean. Any floating dtype; eager or inside tf.function; gradients by tf.GradientTape.
 """
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -21,7 +22,7 @@ def batch_norm(
     algorithm 1. Raises ValueError for eps <= 0, axes that x does not have, gamma or beta of another shape, and for
     axes that hold a single value in each feature, whose variance is zero whatever the value.
     """
-    axes = _check(x, gamma, beta, axes, eps, parameters_over="kept")
+    x, gamma, beta, axes = _check(x, gamma, beta, axes, eps, parameters_over="kept")
     sizes = [x.shape[axis] for axis in axes]
     if None not in sizes and all(size == 1 for size in sizes):
         raise ValueError(f"batch_norm needs more than one value for each feature; x {x.shape} has one over axes {axes}")
@@ -41,8 +42,9 @@ def batch_norm_inference(
 
     Ioffe and Szegedy (2015), algorithm 2. Raises ValueError for eps <= 0 and shapes that differ.
     """
-    x = tf.convert_to_tensor(x)
-    _check(x, gamma, beta, tuple(range(x.shape.rank - 1)), eps, parameters_over="kept")
+    x = _as_floating(x, "x")
+    x, gamma, beta, _ = _check(x, gamma, beta, tuple(range(x.shape.rank - 1)), eps, parameters_over="kept")
+    mean, variance = (tf.convert_to_tensor(value, x.dtype) for value in (mean, variance))
     for name, value in (("mean", mean), ("variance", variance)):
         if not value.shape.is_compatible_with(gamma.shape):
             raise ValueError(f"{name} has shape {value.shape}, gamma {gamma.shape}; they must be equal")
@@ -68,10 +70,10 @@ def layer_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, *, axes: tuple[i
     (H, W, C). Ba, Kiros and Hinton (2016), equation 3. Raises ValueError as `batch_norm` does, but a single
     feature is allowed: its output is beta.
     """
-    axes = _check(x, gamma, beta, axes, eps, parameters_over="reduced")
+    x, gamma, beta, axes = _check(x, gamma, beta, axes, eps, parameters_over="reduced")
     centered = x - tf.reduce_mean(x, axis=axes, keepdims=True)
     variance = tf.reduce_mean(tf.square(centered), axis=axes, keepdims=True)
-    shape = [size if axis in axes else 1 for axis, size in enumerate(x.shape)]
+    shape = [tf.shape(x)[axis] if axis in axes else 1 for axis in range(x.shape.rank)]
     normalized = centered * (1 / tf.sqrt(variance + eps))  # one division for each example, not for each feature
     return tf.reshape(gamma, shape) * normalized + tf.reshape(beta, shape)
 
@@ -83,11 +85,12 @@ def weight_norm(v: tf.Tensor, g: tf.Tensor, *, axes: tuple[int, ...]) -> tf.Tens
     2. Raises ValueError for axes that v does not have and for a g of another shape, and
     tf.errors.InvalidArgumentError where v = 0 for a unit, which then has no direction.
     """
-    v = tf.convert_to_tensor(v)
+    v = _as_floating(v, "v")
+    g = tf.convert_to_tensor(g, v.dtype)
     axes = _check_axes(v, axes, "v")
     _check_shape("g", g, [v.shape[axis] for axis in range(v.shape.rank) if axis not in axes], v, axes)
     norm = tf.sqrt(tf.reduce_sum(tf.square(v), axis=axes, keepdims=True))
-    tf.debugging.assert_positive(norm, "weight_norm: v is zero for a unit, which then has no direction")
+    tf.debugging.assert_positive(norm, "weight_norm: v is zero or not finite for a unit, which then has no direction")
     return tf.reshape(g, tf.shape(norm)) * v / norm
 
 
@@ -98,7 +101,8 @@ def weight_norm_init(v: tf.Tensor, preactivations: tf.Tensor, *, axes: tuple[int
     g = 1 / std[t] and b = -mean[t] / std[t] (Salimans and Kingma 2016, equations 5 and 6). Raises ValueError for
     shapes that do not fit, and tf.errors.InvalidArgumentError where a unit's pre-activations do not vary.
     """
-    v, preactivations = tf.convert_to_tensor(v), tf.convert_to_tensor(preactivations)
+    v = _as_floating(v, "v")
+    preactivations = tf.convert_to_tensor(preactivations, v.dtype)
     axes = _check_axes(v, axes, "v")
     norm = tf.sqrt(tf.reduce_sum(tf.square(v), axis=axes))
     if not preactivations.shape[-1:].is_compatible_with(norm.shape):
@@ -109,19 +113,32 @@ def weight_norm_init(v: tf.Tensor, preactivations: tf.Tensor, *, axes: tuple[int
     over = tuple(range(t.shape.rank - 1))
     mean = tf.reduce_mean(t, axis=over)
     deviation = tf.sqrt(tf.reduce_mean(tf.square(t - mean), axis=over))
-    tf.debugging.assert_positive(deviation, "weight_norm_init: a unit's pre-activations do not vary over the minibatch")
+    # A constant's rounded mean leaves a deviation of the order of the rounding unit.
+    rounding = 10 * np.finfo(v.dtype.as_numpy_dtype).eps * tf.abs(mean)
+    tf.debugging.assert_positive(
+        deviation - rounding, "weight_norm_init: a unit's pre-activations do not vary over the minibatch"
+    )
     return 1 / deviation, -mean / deviation
 
 
-def _check(x, gamma, beta, axes, eps, parameters_over):
-    if not eps > 0:
-        raise ValueError(f"eps is {eps}; it must be positive")
+def _as_floating(x, name):
     x = tf.convert_to_tensor(x)
+    if not x.dtype.is_floating or x.shape.rank is None:
+        raise ValueError(f"{name} is {x.dtype.name} of shape {x.shape}; it must be floating, its number of axes known")
+    return x
+
+
+def _check(x, gamma, beta, axes, eps, parameters_over):
+    """Return x, gamma and beta as tensors of one dtype, and the axes as numbers from 0."""
+    x = _as_floating(x, "x")
+    if not (eps > 0 and x.dtype.as_numpy_dtype(eps) > 0):
+        raise ValueError(f"eps is {eps}; it must be positive, also in {x.dtype.name}")
+    gamma, beta = (tf.convert_to_tensor(value, x.dtype) for value in (gamma, beta))
     axes = _check_axes(x, axes, "x")
     wanted = [x.shape[axis] for axis in range(x.shape.rank) if (axis in axes) == (parameters_over == "reduced")]
     for name, value in (("gamma", gamma), ("beta", beta)):
         _check_shape(name, value, wanted, x, axes)
-    return axes
+    return x, gamma, beta, axes
 
 
 def _check_axes(x, axes, name):

@@ -34,6 +34,7 @@ INPUTS = {"standard": (0.0, 1.0), "large mean": (100.0, 1.0), "tiny variance": (
 DTYPES = ("float64", "float32")
 QUANTITIES = {"batch": ("output", "dx", "dgamma", "dbeta"), "layer": ("output", "dx", "dgamma", "dbeta"),
               "weight": ("output", "dx", "dv", "dg")}  # fmt: skip
+DTYPE_COLORS = {"float64": plotting.PURPLE, "float32": plotting.ORANGE}
 DIFFERENCE_STEP = 1e-6  # central differences in float64: about the cube root of the rounding unit
 PRESETS = {
     "full": {"shapes": list(SHAPES), "inputs": list(INPUTS), "seeds": 3, "steps": 300},
@@ -204,6 +205,8 @@ def run(config: dict) -> dict:
         theirs = REFERENCES[config["reference"]](norm, tensors, names)
         for quantity in QUANTITIES[norm]:
             difference = np.max(np.abs(mine[quantity] - theirs[quantity]))
+            if not np.isfinite(difference):
+                raise ValueError(f"{config['name']}: the difference of {quantity} is {difference}")
             size = np.max(np.abs(theirs[quantity]))
             old = worst.get(quantity, {"maximum": 0.0, "relative": 0.0})
             worst[quantity] = {
@@ -231,22 +234,30 @@ def trajectory(config: dict) -> dict:
         one_hot = np.eye(10)[labels]
         losses.append(float(first.backward(images, one_hot)))
         second.backward(images, one_hot)
-        gaps.append(
-            max(float(tf.reduce_max(tf.abs(a - b)) / tf.reduce_max(tf.abs(a))) for a, b in matching(first, second))
-        )
+        gaps.append(np.max([np.max(np.abs(a - b)) / np.max(np.abs(a)) for a, b in matching(first, second)]))
     return {"precision": config["dtype"], "gap": gaps, "loss": losses}
 
 
-def matching(first: CNN, second: CNN) -> list[tuple]:
-    """Return the pairs of trained tensors of a hand-written network and of its twin."""
+def matching(first: CNN, second: CNN) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the pairs of trained numbers, and of running statistics, of a hand-written network and of its twin.
+
+    Only the biases in front of a batch norm are left out: their gradient is zero, and they stay zero.
+    """
     if first.normalization == "weight":
         conv, dense = second.twins
-        return [(first.W1, conv.v), (first.g[0], conv.g), (first.W2, dense.v), (first.g[1], dense.g),
-                (first.W3, second.W3), (first.b3, second.b3)]  # fmt: skip
-    pairs = [(a, b) for name in ("W1", "W2", "W3", "b3") for a, b in [(getattr(first, name), getattr(second, name))]]
-    for index, twin in enumerate(second.twins):
-        pairs += [(first.gamma[index], twin.gamma.value), (first.beta[index], twin.beta.value)]
-    return pairs
+        pairs = [(first.W1, conv.v), (first.g[0], conv.g), (first.b1, conv.layer.bias), (first.W2, dense.v),
+                 (first.g[1], dense.g), (first.b2, dense.layer.bias)]  # fmt: skip
+        names = ("W3", "b3")
+    else:
+        pairs = []
+        names = ("W1", "W2", "W3", "b3") if first.normalization == "batch" else ("W1", "b1", "W2", "b2", "W3", "b3")
+        for index, twin in enumerate(second.twins):
+            pairs += [(first.gamma[index], twin.gamma.value), (first.beta[index], twin.beta.value)]
+            if first.normalization == "batch":
+                pairs += [(first.moving_mean[index], twin.moving_mean.value),
+                          (first.moving_variance[index], twin.moving_variance.value)]  # fmt: skip
+    pairs += [(getattr(first, name), getattr(second, name)) for name in names]
+    return [(ours.numpy(), theirs.numpy()) for ours, theirs in pairs]
 
 
 def _features(rng):
@@ -267,9 +278,14 @@ def _eps_outside(rng):
 
 
 def _running_variance(rng):
+    import torch
+
     x = _features(rng)[:2, :1, :1]  # a batch of two values for each channel: N / (N - 1) = 2
-    variance = tf.math.reduce_variance(x, axis=(0, 1, 2)).numpy()
-    return float(np.max(np.abs(variance * 2 - variance) / variance))
+    one, zero = tf.ones(8, tf.float64), tf.zeros(8, tf.float64)
+    ours = norms.batch_norm(x, one, zero, axes=(0, 1, 2), eps=EPS)[2].numpy()
+    theirs = torch.nn.BatchNorm2d(8, momentum=1.0, dtype=torch.float64)  # torch's momentum is the new value's weight
+    theirs(torch.tensor(x.numpy()).permute(0, 3, 1, 2))
+    return float(np.max(np.abs(theirs.running_var.numpy() - ours) / ours))
 
 
 def _layer_axes(rng):
@@ -323,19 +339,22 @@ def draw(frame, summary: dict) -> Figure:
     labels = []
     for norm in TWINS:
         for quantity in QUANTITIES[norm]:
-            for dtype, color in (("float64", plotting.BLUE), ("float32", plotting.VERMILION)):
+            for dtype, color in DTYPE_COLORS.items():
                 for reference, marker in (("library", "o"), ("torch", "x")):
                     value = summary[dtype]["max_relative_difference"][norm][reference][quantity]
-                    bars.plot(max(value, 1e-17), len(labels), marker, color=color, markersize=3.5)
+                    if value > 0:  # equal to the last bit: no point on a logarithmic axis
+                        bars.plot(value, len(labels), marker, color=color, markersize=3.5)
             labels.append(f"{norm}, {quantity}")
     bars.set_yticks(range(len(labels)), labels)
-    bars.set(xscale="log", xlabel="largest relative difference", xlim=(5e-18, 1e-2))
+    bars.set(xscale="log", xlabel="largest relative difference", xlim=(1e-17, 1e-2))
     bars.invert_yaxis()
     for marker, label in (("o", "Keras / TFP"), ("x", "torch")):
         bars.plot([], [], marker, color="0.4", label=label)
+    for dtype, color in DTYPE_COLORS.items():
+        bars.plot([], [], "s", color=color, label=f"a: {dtype}")
     for row in frame[frame.kind == "trajectory"].itertuples():
         style = "-" if row.dtype == "float64" else "--"
-        color, label = plotting.COLORS[row.norm], f"{row.norm}, {row.dtype}"
+        color, label = plotting.COLORS[row.norm], f"b: {row.norm}, {row.dtype}"
         steps = np.arange(1, len(row.gap) + 1)
         path.plot(steps, np.maximum(row.gap, 1e-17), style, color=color, linewidth=1, label=label)
     path.set(yscale="log", xlabel="step", ylabel="largest relative gap of a weight")

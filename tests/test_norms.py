@@ -9,6 +9,7 @@ from ist597_norms import p1_check_gradients as proof
 
 # A formula that is right agrees to this in float64; with a mean of 100 deviations, x - mean loses two more digits.
 TIGHT = 1e-10
+TIGHTEST = 1e-12  # where nothing is subtracted
 
 
 def compare(norm, reference, shape, values, dtype, forward=None):
@@ -25,27 +26,39 @@ def compare(norm, reference, shape, values, dtype, forward=None):
 @pytest.mark.parametrize("shape", proof.SHAPES)
 @pytest.mark.parametrize("values", proof.INPUTS)
 def test_float64_is_the_librarys(norm, reference, shape, values):
-    assert max(compare(norm, reference, shape, values, "float64").values()) < TIGHT
+    found = compare(norm, reference, shape, values, "float64")
+    assert all(difference < TIGHT for difference in found.values())
+    assert all(difference < TIGHTEST for name, difference in found.items() if norm == "weight" or name == "dbeta")
 
 
 @pytest.mark.parametrize("norm", proof.TWINS)
 @pytest.mark.parametrize("shape", ["dense, batch of 2", "convolution, batch of 2"])
 def test_gradients_are_those_of_finite_differences(norm, shape):
-    assert max(compare(norm, "differences", shape, "standard", "float64").values()) < 1e-6
+    found = compare(norm, "differences", shape, "standard", "float64")
+    assert all(difference < 1e-6 for difference in found.values())
 
 
 @pytest.mark.parametrize("norm", proof.TWINS)
 def test_float32_agrees_to_its_own_precision(norm):
-    assert max(compare(norm, "library", "convolution", "standard", "float32").values()) < 1e-5
+    found = compare(norm, "library", "convolution", "standard", "float32")
+    assert all(difference < 1e-5 for difference in found.values())
 
 
-def _batch(t, axes, variance=None, eps_outside=False, stop=False):
+def test_a_difference_that_is_not_a_number_is_an_error_and_no_agreement(monkeypatch):
+    ours = proof.ours
+    monkeypatch.setattr(proof, "ours", lambda norm, tensors: ours(norm, tensors) * float("nan"))
+    config = next(config for config in proof.configs("quick") if config["kind"] == "gradients")
+    with pytest.raises(ValueError, match="difference of output is nan"):
+        proof.run(config)
+
+
+def _batch(t, axes, variance=None, eps_outside=False, stop=False, eps=proof.EPS):
     x = t["x"]
     mean = tf.reduce_mean(x, axis=axes, keepdims=True)
     var = variance(x, axes) if variance else tf.reduce_mean(tf.square(x - mean), axis=axes, keepdims=True)
     if stop:
         mean, var = tf.stop_gradient(mean), tf.stop_gradient(var)
-    scale = tf.sqrt(var) + proof.EPS if eps_outside else tf.sqrt(var + proof.EPS)
+    scale = tf.sqrt(var) + eps if eps_outside else tf.sqrt(var + eps)
     return t["gamma"] * (x - mean) / scale + t["beta"]
 
 
@@ -63,6 +76,7 @@ MUTANTS = {
     "wrong axis": (lambda t: _batch(t, (1, 2)), "standard", "float64"),
     "statistics cut off from the gradient": (lambda t: _batch(t, (0, 1, 2), stop=True), "standard", "float64"),
     "eps outside the root": (lambda t: _batch(t, (0, 1, 2), eps_outside=True), "standard", "float64"),
+    "eps of another library": (lambda t: _batch(t, (0, 1, 2), eps=1e-5), "standard", "float64"),
     "unbiased variance": (lambda t: _batch(t, (0, 1, 2), _unbiased), "standard", "float64"),
     "E[x^2] - E[x]^2": (lambda t: _batch(t, (0, 1, 2), _uncentered), "large mean", "float32"),
 }
@@ -148,6 +162,9 @@ def test_running_statistics_are_kerass():
         variance = norms.update_moving(variance, batch_variance, momentum=0.99)
     np.testing.assert_allclose(mean, layer.moving_mean, rtol=1e-12)
     np.testing.assert_allclose(variance, layer.moving_variance, rtol=1e-12)
+    # Torch's, with the unbiased variance, is another number, and would be caught.
+    unbiased = norms.update_moving(variance, batch_variance * 75 / 74, momentum=0.99)
+    assert np.max(np.abs(unbiased - norms.update_moving(variance, batch_variance, momentum=0.99))) > 1e-4
     x = tf.constant(rng.normal(size=(2, 5, 5, 4)))
     ours = norms.batch_norm_inference(x, gamma, beta, mean, variance, eps=1e-3)
     np.testing.assert_allclose(ours, layer(x, training=False), rtol=1e-10, atol=1e-12)
@@ -180,6 +197,8 @@ X, ONE, ZERO = tf.ones((4, 3)), tf.ones(3), tf.zeros(3)
         (lambda: norms.batch_norm(X, ONE, ZERO, axes=(0,), eps=0.0), "eps is 0.0"),
         (lambda: norms.layer_norm(X, ONE, ZERO, axes=(1,), eps=-1e-3), "eps is -0.001"),
         (lambda: norms.batch_norm_inference(X, ONE, ZERO, ZERO, ONE, eps=float("nan")), "eps is nan"),
+        (lambda: norms.batch_norm(tf.cast(X, tf.float16), ONE, ZERO, axes=(0,), eps=1e-9), "eps is 1e-09.*float16"),
+        (lambda: norms.batch_norm(tf.ones((4, 3), tf.int32), ONE, ZERO, axes=(0,), eps=1e-3), "x is int32"),
         (lambda: norms.batch_norm(X, ONE, ZERO, axes=(2,), eps=1e-3), r"axes are \(2,\).*\(4, 3\)"),
         (lambda: norms.batch_norm(X, ONE, ZERO, axes=(), eps=1e-3), r"axes are \(\)"),
         (lambda: norms.batch_norm(X, ONE, ZERO, axes=(0, -2), eps=1e-3), "one axis twice"),
@@ -210,3 +229,17 @@ def test_a_zero_v_and_constant_preactivations_are_errors_in_both_modes():
         tf.function(lambda v: norms.weight_norm(v, ONE, axes=(0,)))(tf.zeros((4, 3)))
     with pytest.raises(tf.errors.InvalidArgumentError, match="do not vary"):
         norms.weight_norm_init(X, tf.ones((7, 3)), axes=(0,))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="do not vary"):
+        norms.weight_norm_init(X, tf.fill((7, 3), 0.1), axes=(0,))  # whose mean is rounded
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not finite"):
+        norms.weight_norm(tf.fill((4, 3), float("nan")), ONE, axes=(0,))
+
+
+def test_numpy_arrays_and_lists_are_taken_as_parameters():
+    x = np.random.default_rng(0).normal(size=(4, 3))
+    z, mean, variance = norms.batch_norm(x, np.ones(3), [0.0] * 3, axes=(0,), eps=1e-3)
+    np.testing.assert_allclose(z, (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-3), rtol=1e-12)
+    np.testing.assert_allclose(
+        norms.batch_norm_inference(x, [1.0] * 3, [0.0] * 3, mean.numpy(), variance.numpy(), eps=1e-3), z, rtol=1e-12
+    )
+    assert norms.weight_norm(x, [1.0, 2.0, 3.0], axes=(0,)).shape == (4, 3)

@@ -21,8 +21,8 @@ specification.loader.exec_module(build)
 
 
 def typed_decimals(source):
-    """Return the decimal numbers in a .typ source that are neither a heading's, a question's, nor a summary's key."""
-    for noise in (r"//.*", r"^=+ .*$", r'"[^"\n]*"', r"\bQuestions? \d\.\d(?: and \d\.\d)?", r"\[\d\.\d "):
+    """Return the decimal numbers in a .typ source that are no number of a heading, question or section, and no key."""
+    for noise in (r"//.*", r"^=+ .*$", r'"[^"\n]*"', r"\b(?:Questions?|section) \d\.\d(?: and \d\.\d)?", r"\[\d\.\d "):
         source = re.sub(noise, " ", source, flags=re.MULTILINE)
     return re.findall(r"\d+\.\d+", source)
 
@@ -39,7 +39,7 @@ def test_a_typed_decimal_would_be_found():
 @pytest.mark.parametrize("path", PROSE, ids=lambda path: path.stem)
 def test_no_semicolon_is_swallowed_after_a_call(path):
     # In typst "#f(x);" ends the code there; the semicolon that the reader should see is "\\;".
-    calls = r"#[\w.]+\((?:[^();]|\((?:[^();]|\([^();]*\))*\))*\)(?:\.\w+)*;"
+    calls = r"#[\w.]+;|#[\w.]+\((?:[^();]|\((?:[^();]|\([^();]*\))*\))*\)(?:\.\w+)*;"
     assert re.findall(calls, path.read_text(encoding="utf-8")) == []
 
 

@@ -60,7 +60,7 @@ paths = sorted(pathlib.Path('out/results/{stem}').iterdir())
 for path in (paths[0], paths[len(paths) // 2], paths[-1]):
     record = json.loads(path.read_text())
     result, diverged = to_json(m.run(record['config']))
-    used = {{key: result.pop(key) for key in ('precision', 'device') if key in result}}
+    used = {{key: result.pop(key) for key in ('precision', 'device', 'epoch_seconds') if key in result}}
     assert result | ({{'diverged': True}} if diverged else {{}}) == record['result'], path
 """
 

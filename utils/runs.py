@@ -41,7 +41,8 @@ def run_all(
     """Run every config that has no valid record, and return all records as a table: a row a config, in order.
 
     A config is a flat dict of JSON values, "seed" included; its key "name", if there, names the record. `run`
-    returns a dict of JSON values or NumPy arrays; its keys "precision" and "device" go to the environment. A record
+    returns a dict of JSON values or NumPy arrays; its keys "precision", "device" and
+    "epoch_seconds" go to the environment. A record
     is valid exactly when its config equals the requested one. With several `workers`, as many processes share the
     runs; `run` must then be picklable and see to its own number of threads. Columns: the config's keys, the result's.
     Ends the program with status 1 where a run raised (the others are recorded first), where with --replot a record is
@@ -216,6 +217,8 @@ def _attempt(run, path, config, options):
     except Exception:
         return None, traceback.format_exc()
     used = {"precision": result.pop("precision", "float64"), "device": result.pop("device", "cpu")}
+    if "epoch_seconds" in result:
+        used["epoch_seconds"] = result.pop("epoch_seconds")
     record = {
         "config": to_json(config)[0],
         "result": {**result, "diverged": True} if diverged else result,
