@@ -298,3 +298,13 @@ def accuracy_function(yhat, true_y):
     """Return the share of rows whose largest entry in yhat (n, classes) is where the one-hot true_y has its one."""
     correct = tf.equal(tf.argmax(yhat, axis=1), tf.argmax(true_y, axis=1))
     return tf.reduce_mean(tf.cast(correct, tf.float32))
+
+
+def one_thread_each():
+    """Let TensorFlow compute on one thread: the sweep uses the other cores, and sums do not depend on their number."""
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        if tf.config.threading.get_intra_op_parallelism_threads() != 1:
+            raise

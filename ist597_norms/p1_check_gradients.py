@@ -15,7 +15,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from ist597_norms import norms
-from ist597_norms.cnn import CNN
+from ist597_norms.cnn import CNN, one_thread_each
 from utils import plotting
 from utils.cli import parse_args
 from utils.runs import run_all, write_summary
@@ -193,6 +193,7 @@ def configs(preset: str) -> list[dict]:
 
 def run(config: dict) -> dict:
     """Return the differences of one comparison, trajectory or demonstration."""
+    one_thread_each()  # in float32 the order of a sum decides where two trajectories part
     if config["kind"] == "trajectory":
         return trajectory(config)
     if config["kind"] == "demonstration":

@@ -19,7 +19,7 @@ import pandas as pd
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from ist597_norms.cnn import CNN, FILTERS, MOMENTUM, POOL, WEIGHT_DEVIATION, accuracy_function
+from ist597_norms.cnn import CNN, FILTERS, MOMENTUM, POOL, WEIGHT_DEVIATION, accuracy_function, one_thread_each
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.runs import mean_interval, run_all, write_summary
@@ -151,16 +151,6 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
         model, _scale(test_images[: config["images"]]), _one_hot(test_labels[: config["images"]])
     )
     return {"precision": "float32", **result}
-
-
-def one_thread_each():
-    """Let TensorFlow compute on one thread: the sweep uses the other cores, and sums do not depend on their number."""
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    except RuntimeError:
-        if tf.config.threading.get_intra_op_parallelism_threads() != 1:
-            raise
 
 
 def _scale(images: np.ndarray) -> np.ndarray:
