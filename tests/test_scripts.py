@@ -18,7 +18,7 @@ SMALL_NETWORK = "from coms6998_hw2 import fashion_training as f, models; f.MiniG
 # What makes each script's quick preset smaller still; a script without an entry fails.
 SMALLEST = {
     "p1_check_gradients": "m.PRESETS['quick'].update(shapes=['dense'], steps=2)",
-    "p1_compare_norms": ("m.PRESETS['quick'].update(images=400, rates=[0.1], batch_sizes=[1, 64])"),
+    "p1_compare_norms": ("m.PRESETS['quick'].update(images=400, rates=[0.01], batch_sizes=[1, 64])"),
     "p1_perceptron": "m.PRESETS['quick'].update(training_sets=20, passes=9, sizes=[5, 20])",
     "p2_1_vanishing_gradients": (
         "m.PRESETS['quick'].update(seeds=1, train_images=200, test_images=100); m.STANDARD_DEVIATIONS.clear()"
