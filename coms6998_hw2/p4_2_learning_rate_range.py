@@ -35,7 +35,7 @@ PRESETS = {
     "full": {"seeds": 3, "rates": RATES.tolist(), "epochs": EPOCHS, "images": 60_000, "batch_size": BATCH_SIZE,
              "float32": RATES[[4, 5, 6]].tolist()},
     # Smaller batches: as many images make more updates.
-    "quick": {"seeds": 1, "rates": [1e-6, 1e-4, 1e-2, 1e-1, 1.0], "epochs": 3, "images": 300, "batch_size": 16,
+    "quick": {"seeds": 1, "rates": [1e-6, 1e-4, 3e-3, 1e-2, 3e-2], "epochs": 3, "images": 240, "batch_size": 16,
               "float32": []},
 }  # fmt: skip
 
