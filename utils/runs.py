@@ -173,7 +173,7 @@ def _run(stem, run, todo, folder, options, workers):
     _clear_litter(folder)
     failed = []
     # Closed at once: an interruption while a record is written would else leave the workers to run all that is queued.
-    with _resumable(stem), contextlib.closing(_attempts(run, todo, options, workers)) as attempts:
+    with _resumable(stem, workers), contextlib.closing(_attempts(run, todo, options, workers)) as attempts:
         for path, record, error in progress(attempts, len(todo), stem):
             if error:
                 print(error, file=sys.stderr)
@@ -298,7 +298,7 @@ def _locked(folder: Path):
 
 
 @contextlib.contextmanager
-def _resumable(stem):
+def _resumable(stem, workers):
     """Turn Ctrl-C and SIGTERM into one sentence and the usual exit status."""
     terminated = []
 
@@ -314,7 +314,14 @@ def _resumable(stem):
             f"\n{stem}: interrupted; every finished run is recorded, the same command without --fresh goes on.",
             file=sys.stderr,
         )
-        sys.exit(143 if terminated else 130)
+        status = 143 if terminated else 130
+        if workers > 1:
+            # A worker that was stopped while it sent a result leaves the pool's thread waiting for the rest, and
+            # a usual exit waiting for that thread. Everything that should be on the disk is there.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+        sys.exit(status)
     finally:
         signal.signal(signal.SIGTERM, previous)
 
