@@ -100,20 +100,22 @@ class Run:
         """Return loss and accuracy in evaluation mode on the images with these indices."""
         return self.trainer.evaluate(self.pixels[part], self.labels[part])
 
-    def follow(self, plan: Plan) -> dict:
+    def follow(self, plan: Plan, keep_updates: bool = False) -> dict:
         """Train as planned; return losses and accuracies after each epoch, and at the end on the test set.
 
         "batch_loss": the epoch's mean over its images, augmented and with dropout; "train_*", on the first 10,000
         training images, and "validation_*": in evaluation mode. Training stops after the epoch in which the loss
         ceases to be finite: "stopped" says so, and what it would have measured from there is NaN.
-        "selected_*": after the epoch of the best validation accuracy, on the test set.
+        "selected_*": after the epoch of the best validation accuracy, on the test set. "update_losses": of each
+        update, if they are to be kept (a long run has tens of thousands).
         """
         names = ("batch_loss", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
         result = {name: [] for name in names}
         selected = {"selected_epoch": 0, "selected_test_loss": math.nan, "selected_test_accuracy": math.nan}
-        best = -1.0
+        best, updates = -1.0, []
         for epoch, (sizes, rates) in enumerate(plan, 1):
             losses = self.epoch(sizes, rates)
+            updates.extend(losses)
             values = [np.average(losses, weights=sizes), *self.evaluate(self.watched), *self.evaluate(self.validation)]
             if not math.isfinite(values[0]):
                 values = [math.nan] * len(values)
@@ -130,4 +132,5 @@ class Run:
         result["test_loss"], result["test_accuracy"] = (
             failed if result["stopped"] else self.trainer.evaluate(*self.test)
         )
-        return {**result, **selected, "updates": plan.updates, **self.environment}
+        kept = {"update_losses": updates} if keep_updates else {}
+        return {**result, **selected, **kept, "updates": plan.updates, **self.environment}

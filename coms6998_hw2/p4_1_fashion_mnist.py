@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from coms6998_hw2.fashion_training import SPLIT_SEED, VALIDATION
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.runs import run_all, write_summary
@@ -19,7 +20,6 @@ from utils.runs import run_all, write_summary
 STEM = "p4_1_fashion_mnist"
 CLASSES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 SHOWN = [1, 7, 8]  # the three classes of which three images are shown: clearly different things
-VALIDATION, SPLIT_SEED = 5000, 0  # held out from the training images, stratified; the same for all of problem 4
 PRESETS = {"full": {"images": 60_000}, "quick": {"images": 1000}}
 
 

@@ -82,10 +82,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
             training.epoch(*epoch)
             measured.append(gradient_lengths(training, config))
         return {"lengths": measured, **training.environment}
-    updates = []
-    keep = training.epoch
-    training.epoch = lambda *epoch: updates.append(keep(*epoch)) or updates[-1]
-    return {**training.follow(plan), "update_losses": np.concatenate(updates)}
+    return training.follow(plan, keep_updates=True)
 
 
 def range_test(training: Run, config: dict) -> dict:
