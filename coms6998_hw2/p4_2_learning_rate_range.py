@@ -5,7 +5,7 @@ test of the reference post, in which the rate grows after every update.
 
     python coms6998_hw2/p4_2_learning_rate_range.py                  the full protocol; one seed is about 2.5 h on two
                                                                      CPU cores, three are a few minutes on a GPU
-    python coms6998_hw2/p4_2_learning_rate_range.py --preset quick   fewer images, rates, seeds and epochs, about 40 s
+    python coms6998_hw2/p4_2_learning_rate_range.py --preset quick   fewer images, rates, seeds and epochs, about 25 s
 
 Writes report/results/p4_2_learning_rate_range/*.json and their summary, which the next scripts read lr_min and lr_max
 from, and figures/p4_2_learning_rate_range.png and .svg.
@@ -14,17 +14,16 @@ from, and figures/p4_2_learning_rate_range.png and .svg.
 import copy
 import math
 import sys
-from functools import partial
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from coms6998_hw2.fashion_training import BATCH_SIZE, Plan, Run, batch_sizes, constant_plan
+from coms6998_hw2.fashion_training import BATCH_SIZE, Plan, Run, batch_sizes, constant_plan, sweep
 from coms6998_hw2.range_rules import debiased_average, falling_range, running_mean_of_epoch, valley
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
-from utils.runs import geometric_interval, mean_interval, run_all, write_summary
+from utils.runs import complete_seeds, geometric_interval, mean_interval, write_summary
 
 STEM = "p4_2_learning_rate_range"
 EPOCHS = 5  # question 4.2, like the next line
@@ -199,8 +198,11 @@ def main(argv: list[str] | None = None):
     """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv)
     runs = data.resolve(configs(options.preset), options)
-    frame = run_all(STEM, partial(run, options=options), runs, options, workers=options.workers)
-    summary = summarise(frame)
+    frame = sweep(STEM, run, runs, options)
+    swept, single = frame[frame.part != "float32"], frame[frame.part == "float32"]
+    whole = complete_seeds(STEM, swept, [config for config in runs if config["part"] != "float32"])
+    frame = pd.concat([whole, single[single.seed.isin(whole.seed)]])
+    summary = {**summarise(frame), "runs": {"planned": len(runs), "recorded": len(frame)}}
     plotting.save(draw(frame, summary), STEM, options, frame.dataset.iloc[0])
     write_summary(STEM, summary, options)
 

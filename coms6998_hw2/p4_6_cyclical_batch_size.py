@@ -5,15 +5,13 @@
 4.7 Against the cyclical learning rate: at equal epochs, at equal updates, and at equal noise (rate / batch) throughout.
 
     python coms6998_hw2/p4_6_cyclical_batch_size.py                  the full protocol: 15 runs of up to 48 epochs, a
-                                                                     minute each on a GPU, 4 h each on a CPU core
-    python coms6998_hw2/p4_6_cyclical_batch_size.py --preset quick   fewer images, seeds and epochs, about 40 s
+                                                                     minute each on a GPU, 2 h each on two CPU cores
+    python coms6998_hw2/p4_6_cyclical_batch_size.py --preset quick   fewer images, seeds and epochs, about 25 s
 
 Reads the summaries of p4_2_learning_rate_range and p4_4_batch_size_range, and the records of
 p4_3_cyclical_learning_rate's cyclical arm. Writes report/results/p4_6_cyclical_batch_size/*.json and their summary, and
 figures/p4_6_cyclical_batch_size.png and .svg.
 """
-
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -21,11 +19,11 @@ from matplotlib.figure import Figure
 
 from coms6998_hw2 import p4_3_cyclical_learning_rate as p4_3
 from coms6998_hw2.batch_policies import cyclical_batch_size, sizes_by_epoch
-from coms6998_hw2.fashion_training import MICRO_BATCH, Plan, Run, batch_sizes
+from coms6998_hw2.fashion_training import MICRO_BATCH, Plan, Run, batch_sizes, sweep
 from coms6998_hw2.p4_4_batch_size_range import STEM as BATCH_STEM
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
-from utils.runs import mean_interval, read_summary, run_all, write_summary
+from utils.runs import mean_interval, read_summary, write_summary
 
 STEM = "p4_6_cyclical_batch_size"
 ARMS = {
@@ -43,7 +41,7 @@ PRESETS = {
 
 
 def configs(preset: str, rate_range: dict, batch_range: dict, cyclical: list[dict]) -> list[dict]:
-    """Return every arm with every seed; `cyclical` are the configs of question 4.3's cyclical arm."""
+    """Return every arm with every seed, seed by seed; `cyclical` are the configs of question 4.3's cyclical arm."""
     size, other = PRESETS[preset], cyclical[0]
     return [
         {
@@ -61,8 +59,8 @@ def configs(preset: str, rate_range: dict, batch_range: dict, cyclical: list[dic
             "epochs": other["epochs"],
             "seed": seed,
         }
-        for arm in size["arms"]
         for seed in range(size["seeds"])
+        for arm in size["arms"]
     ]
 
 
@@ -177,10 +175,10 @@ def main(argv: list[str] | None = None):
     rate_range, batch_range = read_summary(p4_3.RANGE_STEM, options), read_summary(BATCH_STEM, options)
     arms = p4_3.configs(options.preset, rate_range["lr_min"], rate_range["lr_max"])
     cyclical = data.resolve([config for config in arms if config["arm"] == "cyclical"], options)
-    other = run_all(p4_3.STEM, partial(p4_3.run, options=options), cyclical, options, workers=options.workers)
+    other = sweep(p4_3.STEM, p4_3.run, cyclical, options)
     runs = data.resolve(configs(options.preset, rate_range, batch_range, cyclical), options)
-    frame = run_all(STEM, partial(run, options=options), runs, options, workers=options.workers)
-    summary = summarise(frame, other)
+    frame = sweep(STEM, run, runs, options)
+    summary = {**summarise(frame, other), "runs": {"planned": len(runs), "recorded": len(frame)}}
     plotting.save(draw(frame, other), STEM, options, frame.dataset.iloc[0])
     write_summary(STEM, summary, options)
 

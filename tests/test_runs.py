@@ -17,7 +17,15 @@ from sweep import run as sweep_run
 
 from utils import runs
 from utils.cli import Options
-from utils.runs import fraction_interval, geometric_interval, mean_interval, read_record, run_all, write_summary
+from utils.runs import (
+    complete_seeds,
+    fraction_interval,
+    geometric_interval,
+    mean_interval,
+    read_record,
+    run_all,
+    write_summary,
+)
 
 SWEEP = Path(__file__).with_name("sweep.py")
 
@@ -76,6 +84,19 @@ def test_fresh_runs_again_and_replot_never(options, tmp_path):
     with pytest.raises(SystemExit, match=r"1 of 2 runs are not recorded.*seed=1"):
         run_all("stem", run, [{"seed": 0}, {"seed": 1}], replot)
     assert len(calls) == 2
+
+
+def test_a_sweep_that_may_lack_runs_names_them_and_returns_the_others(options, capsys):
+    configs = [{"name": f"{arm}{seed}", "arm": arm, "seed": seed} for seed in range(2) for arm in "ab"]
+    run_all("stem", lambda config: {"value": 1}, configs[:3], options)
+    replot = Options(preset="quick", output=options.output, replot=True)
+    frame = run_all("stem", square, configs, replot, allow_missing=True)
+    assert frame.name.tolist() == ["a0", "b0", "a1"] and "1 of 4 runs are not recorded" in capsys.readouterr().err
+    assert complete_seeds("stem", frame, configs).name.tolist() == ["a0", "b0"]
+    with pytest.raises(SystemExit, match="1 of 4 runs are recorded, but all of no seed"):
+        complete_seeds("stem", frame.iloc[2:], configs)
+    with pytest.raises(SystemExit, match="4 of 4 runs are not recorded"):
+        run_all("other", square, configs, replot, allow_missing=True)
 
 
 @pytest.mark.parametrize("folder", ["/dev/null/x", "/proc/x"])

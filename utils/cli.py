@@ -31,10 +31,9 @@ class Options:
             return torch.device(self.device)
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    @property
-    def workers(self) -> int:
-        """How many runs to do at a time: one for each core or, on a GPU, as many small networks as fill it."""
-        return RUNS_ON_A_GPU if self.torch_device().type == "cuda" else os.cpu_count()
+    def workers(self, threads: int = 1) -> int:
+        """Return how many runs of so many threads fill the cores or, on a GPU, how many small networks fill it."""
+        return RUNS_ON_A_GPU if self.torch_device().type == "cuda" else max(1, os.cpu_count() // threads)
 
     @property
     def results_dir(self) -> Path:

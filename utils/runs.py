@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -36,7 +37,12 @@ CONFIDENCE = 0.95
 
 
 def run_all(
-    stem: str, run: Callable[[dict], dict], configs: list[dict], options: Options, workers: int = 1
+    stem: str,
+    run: Callable[[dict], dict],
+    configs: list[dict],
+    options: Options,
+    workers: int = 1,
+    allow_missing: bool = False,
 ) -> pd.DataFrame:
     """Run every config that has no valid record, and return all records as a table: a row a config, in order.
 
@@ -47,6 +53,7 @@ def run_all(
     runs; `run` must then be picklable and see to its own number of threads. Columns: the config's keys, the result's.
     Ends the program with status 1 where a run raised (the others are recorded first), where with --replot a record is
     missing, and where the folder cannot be written; with 130 or 143 where it was interrupted, saying how to resume.
+    With `allow_missing`, for sweeps of days, --replot says how many records are missing and returns the others.
     """
     folder = options.results_dir / stem
     paths = {path: config for config in configs for path in [folder / f"{record_name(config)}.json"]}
@@ -54,12 +61,27 @@ def run_all(
         raise ValueError(f"{stem}: two of the {len(configs)} configs have one name")
     todo = {path: config for path, config in paths.items() if options.fresh or read_record(path, config) is None}
     if options.replot and todo:
-        missing = ", ".join(path.stem for path in list(todo)[:5]) + (", ..." if len(todo) > 5 else "")
-        sys.exit(f"{stem}: {len(todo)} of {len(configs)} runs are not recorded in {folder} ({missing}); nothing drawn.")
+        names = ", ".join(path.stem for path in list(todo)[:5]) + (", ..." if len(todo) > 5 else "")
+        missing = f"{stem}: {len(todo)} of {len(configs)} runs are not recorded in {_shown(folder)} ({names})"
+        if not allow_missing or len(todo) == len(configs):
+            sys.exit(f"{missing}; nothing drawn.")
+        print(f"{missing}; only the others are drawn and summarised.", file=sys.stderr)
     if not options.replot:
         _run(stem, run, todo, folder, options, workers)
     records = [record for path, config in paths.items() if (record := read_record(path, config)) is not None]
     return pd.DataFrame([{**record["config"], **record["result"], "seconds": record["seconds"]} for record in records])
+
+
+def complete_seeds(stem: str, frame: pd.DataFrame, configs: list[dict]) -> pd.DataFrame:
+    """Return the rows of the seeds of which every one of the configs is recorded; `frame` may lack some.
+
+    Ends the program with status 1 where there is no such seed.
+    """
+    planned, recorded = Counter(config["seed"] for config in configs), Counter(frame.seed)
+    complete = frame[[recorded[seed] == planned[seed] for seed in frame.seed]]
+    if complete.empty:
+        sys.exit(f"{stem}: {len(frame)} of {len(configs)} runs are recorded, but all of no seed; nothing drawn.")
+    return complete
 
 
 def record_name(config: dict) -> str:
