@@ -21,7 +21,6 @@ from utils.training import Trainer, fastest_precision, on_device
 
 BATCH_SIZE = 64  # question 4.2
 MOMENTUM = 0.9  # the reference post's
-VALIDATION, SPLIT_SEED = 5000, 0  # as in question 4.1; the same for all seeds
 WATCHED = 10_000  # training images on which the training loss is measured in evaluation mode
 SIDE = 32  # MiniGoogLeNet's pooling does not fit 28 x 28
 LARGEST_SHIFT = 3  # pixels: the post's 10% of 32
@@ -84,7 +83,7 @@ class Run:
             torch.set_num_threads(THREADS)
         images, labels = (part[: config["images"]] for part in data.load(config["dataset"], options.data_dir, True))
         test = (part[: config["images"]] for part in data.load(config["dataset"], options.data_dir, False))
-        self.training, validation = data.split(labels, min(VALIDATION, len(labels) // 10), SPLIT_SEED)
+        self.training, validation = data.hold_out(labels)
         self.pixels, self.labels = on_device(images, labels, device)
         self.test = on_device(*test, device)
         self.watched, self.validation = (torch.as_tensor(part) for part in (self.training[:WATCHED], validation))

@@ -15,7 +15,6 @@ _violins.png (3.3), _causes.png (3.1: co-adaptation, covariate and variance shif
 
 import os
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -24,6 +23,7 @@ from matplotlib.figure import Figure
 from torch import nn
 from torch.nn import functional
 
+from coms6998_hw2.layer_statistics import co_adaptation, drift, inputs_of, variance_shift
 from coms6998_hw2.models import HIDDEN_RATE, INPUT_RATE, LeNet5
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
@@ -45,7 +45,6 @@ LAYERS = ("c1", "c3", "c5", "f6")
 BATCH_SIZE, MOMENTUM = 64, 0.9
 COMMON_RATE = 0.03
 PADDING = 2  # 28 x 28 -> 32 x 32, as LeCun et al. (1998)
-VALIDATION, SPLIT_SEED = 5000, 0
 WATCHED = 10_000  # training images on which the training loss is measured after each epoch
 MEASURED = 1000  # validation images on which the layers' statistics are measured
 PRESETS = {
@@ -131,8 +130,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     device = options.torch_device()
     images, labels = data.load(config["dataset"], options.data_dir, train=True)
     images, labels = images[: config["loaded"]], labels[: config["loaded"]]
-    held_out = VALIDATION if len(labels) >= 2 * VALIDATION else len(labels) // 10
-    training, validation = data.split(labels, held_out, SPLIT_SEED)
+    training, validation = data.hold_out(labels)
     if config["images"] < len(training):
         # Other images for each seed: with few of them, which they are is a large part of the spread.
         training = training[data.split(labels[training], config["images"], config["seed"])[1]]
@@ -169,11 +167,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     norms = model.batch_norms()
     result["gamma"] = {layer: norm.weight.tolist() for layer, norm in norms.items()}
     result["beta"] = {layer: norm.bias.tolist() for layer, norm in norms.items()}
-    kinds = (nn.BatchNorm1d, nn.BatchNorm2d)
-    result["variance_shift"] = {
-        layer: float((x.var(0) / norms[layer].running_var.double()).mean())
-        for layer, x in inputs_of(trainer, pixels[watched], kinds).items()
-    }
+    result["variance_shift"] = variance_shift(trainer, pixels[watched])
     return {"precision": "float32", "device": device.type, **result}
 
 
@@ -186,50 +180,6 @@ def preparation(images: np.ndarray, standardized: bool):
     padded = np.pad(images, ((0, 0), (PADDING, PADDING), (PADDING, PADDING)))
     mean, deviation = (padded.mean() / 255, padded.std() / 255) if standardized else (0.0, 1.0)
     return lambda pixels: (functional.pad(pixels, [PADDING] * 4).float() / 255 - mean) / deviation
-
-
-@torch.no_grad()
-def inputs_of(trainer: Trainer, pixels: torch.Tensor, kinds) -> dict[str, torch.Tensor]:
-    """Return, by layer, what the modules of some kinds receive in evaluation mode: (samples, units), float64.
-
-    A convolution's maps count each position as a sample.
-    """
-    found, hooks = {}, []
-    for layer, part in trainer.model.named_children():
-        for module in part.modules():
-            if isinstance(module, kinds):
-
-                def keep(_, inputs, layer=layer):
-                    x = inputs[0].double()
-                    found[layer] = x.transpose(1, -1).flatten(0, -2) if x.ndim == 4 else x
-
-                hooks.append(module.register_forward_pre_hook(keep))
-    trainer.model.eval()
-    trainer.logits(pixels)
-    for hook in hooks:
-        hook.remove()
-    return found
-
-
-def drift(statistics: list[dict]) -> dict[str, list[float]]:
-    """Return, by layer and from epoch to epoch, the mean over units of |change of the mean| / standard deviation.
-
-    `statistics`: for each epoch, by layer, the means and standard deviations (units,) of what the activation receives.
-    """
-    return {
-        layer: [
-            float(((after[layer][0] - before[layer][0]).abs() / before[layer][1].clamp(min=1e-12)).mean())
-            for before, after in pairwise(statistics)
-        ]
-        for layer in statistics[0]
-    }
-
-
-def co_adaptation(activations: torch.Tensor) -> float:
-    """Return the mean absolute correlation between two different units of activations (samples, units)."""
-    varying = activations[:, activations.std(0) > 0]
-    correlations = torch.corrcoef(varying.T).abs()
-    return float((correlations.sum() - correlations.trace()) / (correlations.numel() - len(correlations)))
 
 
 def summarise(frame: pd.DataFrame) -> dict:
@@ -245,7 +195,7 @@ def summarise(frame: pd.DataFrame) -> dict:
     summary = {
         "protocol": {"dataset": first.dataset, "seeds": seeds, "epochs": main_epochs, "images": main,
                      "rates": sorted(set(whole.learning_rate)), "common_rate": COMMON_RATE, "batch_size": BATCH_SIZE,
-                     "momentum": MOMENTUM, "validation": VALIDATION, "measured": MEASURED,
+                     "momentum": MOMENTUM, "validation": data.held_out(first.loaded), "measured": MEASURED,
                      "watched": WATCHED, "input_rate": INPUT_RATE, "hidden_rate": HIDDEN_RATE},
         "learning_rate": rates,
         "common": {variant: mean_interval(rows.test_accuracy) for variant, rows in common.items()},

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from coms6998_hw2.fashion_training import SPLIT_SEED, VALIDATION
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.runs import run_all, write_summary
@@ -34,7 +33,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     test_images, test_labels = (
         part[: config["images"]] for part in data.load(config["dataset"], options.data_dir, train=False)
     )
-    training, validation = data.split(labels, min(VALIDATION, len(labels) // 10), SPLIT_SEED)
+    training, validation = data.hold_out(labels)
     parts = {"training": labels[training], "validation": labels[validation], "test": test_labels}
     fitted = images[training] / 255
     of_class = [training[labels[training] == label] for label in range(len(CLASSES))]

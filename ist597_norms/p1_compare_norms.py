@@ -34,8 +34,6 @@ HIDDEN_SIZE, CLASSES = 100, 10  # the provided file's, like the next line
 LEARNING_RATE, BATCH_SIZE, EPOCHS = 0.01, 64, 4
 RATES = [0.003, 0.01, 0.03, 0.1, 0.3]  # one step size is unfair to some: each mode also gets its best of these
 BATCH_SIZES = [1, 2, 4, 8, 16, 64, 256]
-VALIDATION = 5000
-SPLIT_SEED = 0  # the validation set is the same for all seeds
 WATCHED = 1000  # validation images on which the shares of active units are measured
 PRESETS = {
     "full": {"seeds": 5, "epochs": EPOCHS, "tuned_epochs": 10, "rates": RATES, "batch_sizes": BATCH_SIZES,
@@ -58,11 +56,6 @@ def base_config(preset: str, dataset: str) -> dict:
         "images": min(PRESETS[preset]["images"], DATASETS[dataset][0]),
         "seed": 0,
     }
-
-
-def held_out(images: int) -> int:
-    """Return how many of so many images are kept for validation."""
-    return VALIDATION if images >= 2 * VALIDATION else images // 10
 
 
 def configs(preset: str, dataset: str = "fashion_mnist") -> list[dict]:
@@ -120,7 +113,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     tf.get_logger().setLevel("ERROR")  # TensorFlow takes every run's new network for one that is traced again
     images, labels = data.load(config["dataset"], options.data_dir, train=True)
     images, labels = images[: config["images"]], labels[: config["images"]]
-    training, validation = data.split(labels, held_out(len(labels)), SPLIT_SEED)
+    training, validation = data.hold_out(labels)
     test_images, test_labels = data.load(config["dataset"], options.data_dir, train=False)
     scaled, one_hot = _scale(images), _one_hot(labels)
     watched = scaled[validation[:WATCHED]]
@@ -184,7 +177,7 @@ def summarise(frame: pd.DataFrame) -> dict:
     summary = {
         "protocol": {key: first[key] for key in ("dataset", "images", "epochs", "learning_rate", "batch_size")}
         | {
-            "validation": held_out(first.images),
+            "validation": data.held_out(first.images),
             "rates": sorted(set(grid.learning_rate)),
             "tuned_epochs": grid.epochs.iloc[0],
             "momentum": MOMENTUM,
@@ -235,7 +228,7 @@ def summarise(frame: pd.DataFrame) -> dict:
         row["none_minus_layer"] = mean_interval(scores["none"] - scores["layer"])
         if "batch" in scores:
             row["layer_minus_batch"] = mean_interval(scores["layer"] - scores["batch"])
-        row["updates"] = (first.images - held_out(first.images)) // batch_size
+        row["updates"] = (first.images - data.held_out(first.images)) // batch_size
         summary["batch_size"][str(batch_size)] = row
     return summary
 

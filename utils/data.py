@@ -15,6 +15,7 @@ import numpy as np
 from utils.cli import Options
 
 NAMES = ("mnist", "fashion_mnist", "cifar10", "digits")
+VALIDATION, SPLIT_SEED = 5000, 0
 TIMEOUT = 10  # seconds to wait for a mirror that does not answer
 
 
@@ -62,6 +63,16 @@ def split(labels: np.ndarray, validation: int, seed: int) -> tuple[np.ndarray, n
     indices = np.arange(len(labels))
     training, held_out = train_test_split(indices, test_size=validation, stratify=labels, random_state=seed)
     return np.sort(training), np.sort(held_out)
+
+
+def held_out(images: int) -> int:
+    """Return how many of so many training images are kept for validation: 5,000, or a tenth if that is fewer."""
+    return min(VALIDATION, images // 10)
+
+
+def hold_out(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sorted indices (training, validation) of the split that all scripts and seeds share."""
+    return split(labels, held_out(len(labels)), SPLIT_SEED)
 
 
 def resolve(configs: list[dict], options: Options) -> list[dict]:

@@ -1,0 +1,64 @@
+"""What a layer's inputs tell of co-adaptation, of internal covariate shift and of the variance shift (problem 3).
+
+inputs = inputs_of(trainer, pixels, nn.Tanh)    by layer, (samples, units): what each tanh receives
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from utils.training import Trainer
+
+
+@torch.no_grad()
+def inputs_of(trainer: Trainer, pixels: torch.Tensor, kinds) -> dict[str, torch.Tensor]:
+    """Return, by layer, what the modules of some kinds receive in evaluation mode: (samples, units), float64.
+
+    A convolution's maps count each position as a sample.
+    """
+    found, hooks = {}, []
+    for layer, part in trainer.model.named_children():
+        for module in part.modules():
+            if isinstance(module, kinds):
+
+                def keep(_, inputs, layer=layer):
+                    x = inputs[0].double()
+                    found[layer] = x.transpose(1, -1).flatten(0, -2) if x.ndim == 4 else x
+
+                hooks.append(module.register_forward_pre_hook(keep))
+    trainer.model.eval()
+    trainer.logits(pixels)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def drift(statistics: list[dict]) -> dict[str, list[float]]:
+    """Return, by layer and from epoch to epoch, the mean over units of |change of the mean| / standard deviation.
+
+    `statistics`: for each epoch, by layer, the means and standard deviations (units,) of what the activation receives.
+    """
+    return {
+        layer: [
+            float(((after[layer][0] - before[layer][0]).abs() / before[layer][1].clamp(min=1e-12)).mean())
+            for before, after in pairwise(statistics)
+        ]
+        for layer in statistics[0]
+    }
+
+
+def co_adaptation(activations: torch.Tensor) -> float:
+    """Return the mean absolute correlation between two different units of activations (samples, units)."""
+    varying = activations[:, activations.std(0) > 0]
+    correlations = torch.corrcoef(varying.T).abs()
+    return float((correlations.sum() - correlations.trace()) / (correlations.numel() - len(correlations)))
+
+
+def variance_shift(trainer: Trainer, pixels: torch.Tensor) -> dict[str, float]:
+    """Return, by layer, the mean over units of the variance that a batch norm receives over its running variance."""
+    norms = trainer.model.batch_norms()
+    return {
+        layer: float((x.var(0) / norms[layer].running_var.double()).mean())
+        for layer, x in inputs_of(trainer, pixels, (nn.BatchNorm1d, nn.BatchNorm2d)).items()
+    }
