@@ -5,7 +5,7 @@ BIN := .venv/bin
 SCRIPTS := $(sort $(wildcard ist597_norms/p*.py coms6998_hw2/p*.py))
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: quick full report test bench lint format data
+.PHONY: quick full report test bench lint format data ray-demo
 quick: .venv/installed data
 	@echo "== every script on the quick preset, then the PDFs: results, figures and PDFs go to build/quick/"
 	@for script in $(SCRIPTS); do echo "-- $$script"; $(BIN)/python $$script --preset quick || exit 1; done
@@ -20,13 +20,17 @@ report: .venv/installed
 	@echo "== figures and PDFs from the committed records, into figures/ and report/; nothing is trained"
 	@$(BIN)/python report/build.py
 
-test: .venv/installed data
+test: .venv/installed-ray data
 	@echo "== the tests"
 	@$(BIN)/python -m pytest
 
 bench: .venv/installed data
 	@echo "== the side-by-side benchmarks, into report/results/"
 	@for script in $(sort $(wildcard tests/bench/bench_*.py)); do $(BIN)/python $$script || exit 1; done
+
+ray-demo: .venv/installed-ray
+	@echo "== a sweep on a Ray cluster of two nodes on this machine, one of which is killed meanwhile; into build/ray-demo/"
+	@$(BIN)/python tests/ray_cluster.py
 
 lint: .venv/installed
 	@echo "== ruff"
@@ -41,6 +45,11 @@ format: .venv/installed
 	@echo "== installing the dependencies into .venv (once, some minutes)"
 	@$(PYTHON) -m venv .venv || { echo "Python's venv module is missing; install it (Debian: apt install python3-venv)"; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/installed-ray: requirements-ray.txt .venv/installed
+	@echo "== installing Ray into .venv (once)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-ray.txt
 	@touch $@
 
 data:

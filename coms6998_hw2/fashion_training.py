@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from coms6998_hw2.models import MiniGoogLeNet
 from utils import data
-from utils.cli import Options
+from utils.cli import GPU_SHARE, Options
 from utils.runs import run_all
 from utils.training import Trainer, fastest_precision, on_device
 
@@ -33,8 +33,9 @@ def sweep(stem: str, run: Callable, configs: list[dict], options: Options) -> pd
 
     --replot takes what is recorded so far: on a CPU the protocols of problem 4 take days.
     """
-    workers = options.workers(THREADS)
-    return run_all(stem, partial(run, options=options), configs, options, workers, allow_missing=True)
+    run = partial(run, options=options)
+    resources = {"workers": options.workers(THREADS), "threads": THREADS, "gpu_share": GPU_SHARE}
+    return run_all(stem, run, configs, options, **resources, allow_missing=True)
 
 
 class Plan(list):

@@ -11,7 +11,6 @@ Writes report/results/p2_1_vanishing_gradients/*.json and their summary, figures
 and training) and one figure of violins for each activation, ..._tanh, ..._sigmoid, ..._relu; each also as .svg.
 """
 
-import os
 from functools import partial
 from itertools import pairwise
 
@@ -21,7 +20,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from utils import data, plotting
-from utils.cli import DEFAULTS, Options, parse_args
+from utils.cli import DEFAULTS, GPU_SHARE, Options, parse_args
 from utils.runs import geometric_interval, mean_interval, run_all, write_summary
 
 STEM = "p2_1_vanishing_gradients"
@@ -341,7 +340,7 @@ def main(argv: list[str] | None = None):
     """Run what is not recorded yet, then write the summary and the figures."""
     options = parse_args(__doc__, argv)
     runs = data.resolve(configs(options.preset), options)
-    frame = run_all(STEM, partial(run, options=options), runs, options, workers=os.cpu_count())
+    frame = run_all(STEM, partial(run, options=options), runs, options, workers=options.workers(), gpu_share=GPU_SHARE)
     summary = summarise(frame)
     figures = {STEM: draw(frame, summary)} | {f"{STEM}_{name}": draw_violins(frame, name) for name in SCHEMES}
     write_summary(STEM, summary, options)

@@ -10,7 +10,6 @@ Writes report/results/p2_2_dying_relu/*.json and their summary, and figures/p2_2
 epochs, threshold, depth; examples), ..._map.png (born dead, width by depth), ..._values.png (where the collapsed sit).
 """
 
-import os
 from functools import partial
 
 import numpy as np
@@ -20,7 +19,7 @@ from scipy import stats
 
 from coms6998_hw2 import relu_ensemble as ensemble
 from utils import plotting
-from utils.cli import DEFAULTS, Options, parse_args
+from utils.cli import DEFAULTS, GPU_SHARE, Options, parse_args
 from utils.runs import fraction_interval, run_all, write_summary
 
 STEM = "p2_2_dying_relu"
@@ -343,7 +342,14 @@ def draw_values(frame, summary: dict) -> Figure:
 def main(argv: list[str] | None = None):
     """Run what is not recorded yet, then write the summary and the figures."""
     options = parse_args(__doc__, argv)
-    frame = run_all(STEM, partial(run, options=options), configs(options.preset), options, workers=os.cpu_count())
+    frame = run_all(
+        STEM,
+        partial(run, options=options),
+        configs(options.preset),
+        options,
+        workers=options.workers(),
+        gpu_share=GPU_SHARE,
+    )
     summary = summarise(frame)
     figures = {
         STEM: draw(frame, summary),

@@ -13,7 +13,6 @@ Writes report/results/p3_lenet5/*.json and their summary, and figures/p3_lenet5.
 _violins.png (3.3), _causes.png (3.1: co-adaptation, covariate and variance shift) and _images.png; each also as .svg.
 """
 
-import os
 from functools import partial
 
 import numpy as np
@@ -26,7 +25,7 @@ from torch.nn import functional
 from coms6998_hw2.layer_statistics import co_adaptation, drift, inputs_of, variance_shift
 from coms6998_hw2.models import HIDDEN_RATE, INPUT_RATE, LeNet5
 from utils import data, plotting
-from utils.cli import DEFAULTS, Options, parse_args
+from utils.cli import DEFAULTS, GPU_SHARE, Options, parse_args
 from utils.runs import mean_interval, run_all, write_summary
 from utils.training import Trainer, on_device, split_in_batches
 
@@ -353,7 +352,9 @@ def draw_images(frame: pd.DataFrame, summary: dict) -> Figure:
 def main(argv: list[str] | None = None):
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv)
-    sweep = partial(run_all, STEM, partial(run, options=options), options=options, workers=os.cpu_count())
+    sweep = partial(
+        run_all, STEM, partial(run, options=options), options=options, workers=options.workers(), gpu_share=GPU_SHARE
+    )
     first = sweep(data.resolve(configs(options.preset), options))
     # The rest depends on the grid's result: each variant goes on with its own best rate.
     rest = sweep(data.resolve(tuned_configs(options.preset, best_rates(first)), options))

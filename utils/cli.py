@@ -1,13 +1,15 @@
 """The command line that every script shares: `options = parse_args(__doc__, argv)`."""
 
 import argparse
+import importlib.util
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ("quick", "full")
 RUNS_ON_A_GPU = 4
+GPU_SHARE = 1 / RUNS_ON_A_GPU
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -22,6 +24,7 @@ class Options:
     data_dir: Path = ROOT / "data"
     output: Path | None = None
     dataset: str | None = None  # in scripts that offer several
+    ray: str | None = None  # the address of a Ray cluster, or "local"
 
     def torch_device(self):
         """Return the torch.device that --device names: with "auto" a GPU if there is one."""
@@ -82,21 +85,29 @@ def parse_args(doc: str, argv: list[str] | None = None, datasets: tuple[str, ...
         "--data-dir", type=Path, default=ROOT / "data", metavar="DIR", help="the data sets (default: data/)"
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help="put results/ and figures/ here instead")
+    parser.add_argument(
+        "--ray", nargs="?", const="local", metavar="ADDRESS",
+        help="spread the runs over the Ray cluster there (without an address: one started on this machine)",
+    )  # fmt: skip
     if datasets:
         parser.add_argument(
             "--dataset", choices=datasets, default=datasets[0], help="the images (default: %(default)s)"
         )
     options = Options(**vars(parser.parse_args(argv)))
+    if options.ray is not None and importlib.util.find_spec("ray") is None:
+        parser.error("argument --ray: Ray is not installed; install it with: pip install -r requirements-ray.txt")
     for flag, folder in (("--data-dir", options.data_dir), ("--output", options.output)):
         if folder == Path():
             parser.error(f"argument {flag}: '' is not a folder (choose a folder, or a path to make one)")
         if folder is not None and folder.exists() and not folder.is_dir():
             parser.error(f"argument {flag}: {str(folder)!r} is not a folder (choose a folder, or a path to make one)")
-    if options.device in ("cuda", "mps") and not _has(options.device):
+    if options.ray is None and options.device in ("cuda", "mps") and not _has(options.device):
         parser.error(
             f"argument --device: invalid choice: {options.device!r} is not on this machine (choose from auto, cpu)"
         )
-    return options
+    # A run may be computed by a process with another working directory.
+    output = options.output and options.output.absolute()
+    return replace(options, data_dir=options.data_dir.absolute(), output=output)
 
 
 def _has(device: str) -> bool:

@@ -42,15 +42,18 @@ def run_all(
     configs: list[dict],
     options: Options,
     workers: int = 1,
+    threads: int = 1,
+    gpu_share: float = 0.0,
     allow_missing: bool = False,
 ) -> pd.DataFrame:
     """Run every config that has no valid record, and return all records as a table: a row a config, in order.
 
     A config is a flat dict of JSON values, "seed" included; its key "name", if there, names the record. `run`
-    returns a dict of JSON values or NumPy arrays; its keys "precision", "device" and
-    "epoch_seconds" go to the environment. A record
-    is valid exactly when its config equals the requested one. With several `workers`, as many processes share the
-    runs; `run` must then be picklable and see to its own number of threads. Columns: the config's keys, the result's.
+    returns a dict of JSON values or NumPy arrays; its keys "precision", "device" and "epoch_seconds" go to the
+    environment. A record is valid exactly when its config equals the requested one. With several `workers`, as many
+    processes share the runs; `run` must then be picklable and see to its own number of threads. On a Ray cluster
+    (options.ray) a run asks for `threads` CPUs, and for `gpu_share` of a GPU where there are any. Columns: the
+    config's keys, the result's.
     Ends the program with status 1 where a run raised (the others are recorded first), where with --replot a record is
     missing, and where the folder cannot be written; with 130 or 143 where it was interrupted, saying how to resume.
     With `allow_missing`, for sweeps of days, --replot says how many records are missing and returns the others.
@@ -67,7 +70,11 @@ def run_all(
             sys.exit(f"{missing}; nothing drawn.")
         print(f"{missing}; only the others are drawn and summarised.", file=sys.stderr)
     if not options.replot:
-        _run(stem, run, todo, folder, options, workers)
+        if options.ray is not None:
+            attempts = _attempts_on_ray(run, todo, options, threads, gpu_share)
+        else:
+            attempts = _attempts(run, todo, options, workers)
+        _run(stem, todo, folder, attempts, pooled=workers > 1 and options.ray is None)
     records = [record for path, config in paths.items() if (record := read_record(path, config)) is not None]
     return pd.DataFrame([{**record["config"], **record["result"], "seconds": record["seconds"]} for record in records])
 
@@ -187,7 +194,7 @@ def to_json(value, digits: int | None = None):
     raise TypeError(f"a record holds JSON values, not {type(value).__name__}: {value!r}")
 
 
-def _run(stem, run, todo, folder, options, workers):
+def _run(stem, todo, folder, attempts, pooled):
     if not todo:
         print(f"{stem}: every run is recorded in {_shown(folder)}")
         return
@@ -195,7 +202,7 @@ def _run(stem, run, todo, folder, options, workers):
     _clear_litter(folder)
     failed = []
     # Closed at once: an interruption while a record is written would else leave the workers to run all that is queued.
-    with _resumable(stem, workers), contextlib.closing(_attempts(run, todo, options, workers)) as attempts:
+    with _resumable(stem, pooled), contextlib.closing(attempts):
         for path, record, error in progress(attempts, len(todo), stem):
             if error:
                 print(error, file=sys.stderr)
@@ -227,6 +234,16 @@ def _attempts(run, todo, options, workers):
             for worker in multiprocessing.active_children():
                 worker.terminate()
             raise
+
+
+def _attempts_on_ray(run, todo, options, threads, gpu_share):
+    """Yield (path, record, error) for each run as it finishes somewhere on the cluster."""
+    from utils import ray_runs
+
+    jobs = {path: (run, path, config, options) for path, config in todo.items()}
+    gpu_share = gpu_share if options.device in ("auto", "cuda") else 0
+    for path, record, error in ray_runs.attempts(_attempt, jobs, options.ray, threads, gpu_share):
+        yield path, record, error and f"{error} ({path.stem})"
 
 
 def _attempt(run, path, config, options):
@@ -320,7 +337,7 @@ def _locked(folder: Path):
 
 
 @contextlib.contextmanager
-def _resumable(stem, workers):
+def _resumable(stem, pooled):
     """Turn Ctrl-C and SIGTERM into one sentence and the usual exit status."""
     terminated = []
 
@@ -337,7 +354,7 @@ def _resumable(stem, workers):
             file=sys.stderr,
         )
         status = 143 if terminated else 130
-        if workers > 1:
+        if pooled:
             # A worker that was stopped while it sent a result leaves the pool's thread waiting for the rest, and
             # a usual exit waiting for that thread. Everything that should be on the disk is there.
             sys.stdout.flush()

@@ -1,0 +1,181 @@
+"""A sweep on a Ray cluster: the same records, written by the driver, whatever happens to a node, a worker or itself."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from ray_cluster import Cluster, kill
+
+from utils import cli
+
+SWEEP = Path(__file__).with_name("sweep.py")
+pytestmark = pytest.mark.xdist_group("ray")  # all in one process, which starts one cluster
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Start a head and a second node, each a raylet of its own with one CPU; kill them at the end."""
+    cluster = Cluster()
+    try:
+        cluster.add_node()
+        cluster.wait_for(2)
+        yield cluster
+    finally:
+        cluster.close()
+
+
+def start(output, n, pause, address, cluster=None, fault=()):
+    words = [sys.executable, SWEEP, output, n, pause, 1, address, *fault]
+    environment = cluster.environment if cluster else {**os.environ, "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [str(word) for word in words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def paths(output):
+    return sorted((output / "results" / "sweep").glob("run*.json"))
+
+
+def records(output):
+    return {path.stem: json.loads(path.read_text()) for path in paths(output)}
+
+
+def wait_for_records(output, n, process, seconds=60):
+    end = time.monotonic() + seconds
+    while len(paths(output)) < n:
+        assert process.poll() is None and time.monotonic() < end, process.communicate()
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """Return the results of 24 runs without Ray."""
+    output = tmp_path_factory.mktemp("alone")
+    subprocess.run([sys.executable, SWEEP, output, "24", "0", "1"], check=True, capture_output=True)
+    return {name: record["result"] for name, record in records(output).items()}
+
+
+def test_a_killed_driver_started_again_runs_only_what_has_no_record(cluster, alone, tmp_path):
+    driver = start(tmp_path, 24, 0.2, cluster.address, cluster)
+    wait_for_records(tmp_path, 6, driver)
+    driver.kill()
+    driver.communicate()
+    before = {path: path.stat().st_mtime_ns for path in paths(tmp_path)}
+    assert 6 <= len(before) < 24
+    driver = start(tmp_path, 24, 0.2, cluster.address, cluster)
+    stdout, stderr = driver.communicate(timeout=90)
+    assert driver.returncode == 0 and f"{24 - len(before)} runs to do" in stdout, stderr
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+    found = records(tmp_path)
+    assert {name: record["result"] for name, record in found.items()} == alone
+    assert len({record["environment"]["device"] for record in found.values()}) >= 2, "one node did everything"
+
+
+@pytest.mark.parametrize(("fault", "said"), [("raise", "MemoryError: out of memory"), ("kill", "WorkerCrashedError")])
+def test_a_worker_out_of_memory_is_reported_with_its_config(cluster, tmp_path, fault, said):
+    driver = start(tmp_path, 4, 0, cluster.address, cluster, [fault])
+    _, stderr = driver.communicate(timeout=120)
+    assert driver.returncode == 1 and said in stderr and "1 of 4 runs failed" in stderr, stderr
+    assert '"seed": 0' in stderr and sorted(records(tmp_path)) == ["run1", "run2", "run3"]
+
+
+def test_interrupting_the_driver_says_how_to_resume(cluster, tmp_path):
+    driver = start(tmp_path, 500, 0.1, cluster.address, cluster)
+    wait_for_records(tmp_path, 2, driver)
+    driver.send_signal(signal.SIGTERM)
+    _, stderr = driver.communicate(timeout=60)
+    assert driver.returncode == 143 and "the same command without --fresh goes on" in stderr, stderr
+
+
+def test_the_sweep_ends_complete_and_correct_when_a_node_is_killed(cluster, alone, tmp_path):
+    driver = start(tmp_path, 24, 0.2, cluster.address, cluster)
+    wait_for_records(tmp_path, 6, driver)
+    kill(cluster.nodes[1])  # the last test that needs it
+    _, stderr = driver.communicate(timeout=120)
+    assert driver.returncode == 0, stderr
+    assert {name: record["result"] for name, record in records(tmp_path).items()} == alone
+
+
+def test_without_the_token_nobody_joins(cluster, tmp_path):
+    driver = start(tmp_path, 1, 0, cluster.address)
+    _, stderr = driver.communicate(timeout=120)
+    assert driver.returncode == 1 and "no Ray cluster could be joined" in stderr and not paths(tmp_path), stderr
+    assert "Traceback" not in stderr
+
+
+def test_a_cluster_of_this_machine_listens_on_loopback_alone(alone, tmp_path):
+    driver = start(tmp_path, 24, 0.2, "local")
+    wait_for_records(tmp_path, 1, driver)
+    family = descendants(driver.pid)
+    addresses = listening(family)
+    assert len(family) > 3 and addresses and all(address == "127.0.0.1" for address in addresses), addresses
+    driver.kill()  # even so, nothing of the cluster goes on computing
+    driver.communicate(timeout=60)
+    end = time.monotonic() + 30
+    # Ray's agents end when the system has buried the killed raylet, which the init of many containers never does.
+    agents = {pid for pid in family if name_of(pid) in ("ray::DashboardA", "ray::RuntimeEnv")}
+    while left := {pid: name_of(pid) for pid in family - agents if alive(pid)}:
+        assert time.monotonic() < end, left
+        time.sleep(0.1)
+    for pid in filter(alive, agents):
+        os.kill(pid, signal.SIGKILL)
+    for name, record in records(tmp_path).items():
+        assert record["result"] == alone[name]
+
+
+def descendants(pid):
+    """Return the processes that a process started, directly or not."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+    found, old = {pid}, set()
+    while found != old:
+        old, found = found, found | {child for child, parent in parents.items() if parent in found}
+    return found
+
+
+def name_of(pid):
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return None
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def listening(pids):
+    """Return the addresses at which any of the processes waits for TCP connections."""
+    sockets = set()
+    for pid in pids:
+        for path in Path(f"/proc/{pid}/fd").glob("*"):
+            try:
+                sockets.add(os.readlink(path))
+            except OSError:
+                continue
+    found = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:  # 0A: listening
+                found.append(".".join(str(byte) for byte in bytes.fromhex(fields[1].split(":")[0])[-4:][::-1]))
+    return found
+
+
+def test_without_ray_a_sentence_says_how_to_install_it(monkeypatch, capsys):
+    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as stopped:
+        cli.parse_args("doc", ["--ray"])
+    assert stopped.value.code == 2 and "pip install -r requirements-ray.txt" in capsys.readouterr().err

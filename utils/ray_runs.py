@@ -1,0 +1,66 @@
+"""Runs on a Ray cluster (--ray): what `utils.runs` does with processes of this machine, on any number of machines.
+
+The driver, which was started by hand, hands out runs and writes the records; the nodes only compute. Every node needs
+this repository, its environment and its data at the same paths, as a shared home folder gives them.
+"""
+
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Callable, Iterator
+
+RETRIES = 3  # of a run whose worker or node was lost; a run that raises is not tried again
+LOOPBACK = "127.0.0.1"
+LOCAL = "local"  # --ray without an address
+
+
+def attempts(attempt: Callable, jobs: dict, address: str, threads: int, gpu_share: float) -> Iterator[tuple]:
+    """Yield (key, record, error) as each of the jobs {key: arguments} ends: `attempt(*arguments)` is (record, error).
+
+    A job takes `threads` CPUs and, where the cluster has GPUs, `gpu_share` of one. `error` is None, or says what
+    happened to a job whose worker or node was lost for the fourth time. Ends the program with status 1 where there is
+    no such cluster, or none of its nodes has as many CPUs.
+    """
+    ray = _connect(address, threads)
+    try:
+        largest = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
+        if largest < threads:
+            sys.exit(f"--ray {address}: a run needs {threads} CPUs, the largest node has {largest:g}; nothing was run.")
+        gpus = gpu_share if ray.cluster_resources().get("GPU") else 0
+        task = ray.remote(attempt).options(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)
+        running = {task.remote(*arguments): key for key, arguments in jobs.items()}
+        while running:
+            (done,), _ = ray.wait(list(running), num_returns=1)
+            key = running.pop(done)
+            try:
+                yield key, *ray.get(done)
+            except ray.exceptions.RayError as error:  # lost, or out of memory, more often than RETRIES
+                yield key, None, f"{type(error).__name__}: {error}"
+    finally:
+        ray.shutdown()  # cancels what still runs, and ends a cluster that was started here
+
+
+def _connect(address, threads):
+    """Return the module ray, connected to the cluster at `address` or to one of its own on this machine."""
+    # Anyone who reaches an open Ray port can run code here: tokens, and no port but on loopback.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address == LOCAL:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        # Meant for other systems, this keeps Ray from replacing 127.0.0.1 by an address that others reach.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    import ray
+
+    quiet = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": False}
+    on_terminate = signal.getsignal(signal.SIGTERM)
+    try:
+        if address == LOCAL:
+            ray.init(_node_ip_address=LOOPBACK, num_cpus=max(os.cpu_count(), threads), **quiet)
+        else:
+            ray.init(address, log_to_driver=False, logging_level="ERROR")
+    except Exception as error:  # Ray raises its own errors, ConnectionError, RuntimeError and ValueError here
+        sys.exit(f"--ray {address}: no Ray cluster could be joined ({str(error).splitlines()[0]}); nothing was run.")
+    finally:
+        signal.signal(signal.SIGTERM, on_terminate)  # Ray takes it over, and ends without a word
+    return ray
