@@ -2,18 +2,20 @@
 PYTHON ?= python3
 DATA_SOURCE ?= ../shared/data
 BIN := .venv/bin
+# Further flags of the scripts, such as --ray or --device cpu.
+FLAGS ?=
 SCRIPTS := $(sort $(wildcard ist597_norms/p*.py coms6998_hw2/p*.py))
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: quick full report test bench lint format data ray-demo
 quick: .venv/installed data
 	@echo "== every script on the quick preset, then the PDFs: results, figures and PDFs go to build/quick/"
-	@for script in $(SCRIPTS); do echo "-- $$script"; $(BIN)/python $$script --preset quick || exit 1; done
+	@for script in $(SCRIPTS); do echo "-- $$script"; $(BIN)/python $$script --preset quick $(FLAGS) || exit 1; done
 	@$(BIN)/python report/build.py --preset quick
 
 full: .venv/installed data
 	@echo "== every run that has no valid record, then figures and PDFs: report/ and figures/; interrupt and resume at will"
-	@for script in $(SCRIPTS); do echo "-- $$script"; $(BIN)/python $$script || exit 1; done
+	@for script in $(SCRIPTS); do echo "-- $$script"; $(BIN)/python $$script $(FLAGS) || exit 1; done
 	@$(BIN)/python report/build.py
 
 report: .venv/installed

@@ -29,6 +29,7 @@ from coms6998_hw2.p4_2_learning_rate_range import STEM as RANGE_STEM
 from coms6998_hw2.range_rules import debiased_average, falling_range
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
+from utils.files import say
 from utils.runs import complete_seeds, geometric_interval, mean_interval, read_summary, write_summary
 
 STEM = "p4_4_batch_size_range"
@@ -164,7 +165,7 @@ def summarise(frame: pd.DataFrame) -> dict:
             found[part] = batch_size_range(sizes, [row["loss"]["mean"] for row in listed])
         except ValueError as error:
             found[part] = None
-            print(f"{STEM}: at the rate {part} {error}")
+            say(f"{STEM}: at the rate {part} {error}")
     if found["middle"] is None:
         sys.exit(f"{STEM}: b_min and b_max cannot be read off these batch sizes.")
     b_min, b_max = (power_of_two(size, sizes[0], sizes[-1]) for size in found["middle"])

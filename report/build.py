@@ -17,6 +17,7 @@ from pathlib import Path
 import typst
 
 from utils.cli import ROOT, Options, parse_args
+from utils.files import say, shown, write_whole
 
 # The same bytes for the same results: a fixed date in the PDF, and only the fonts that typst brings.
 TIMESTAMP = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
@@ -34,7 +35,7 @@ def draw_figures(options: Options):
     scripts = sorted(path for folder in ("ist597_norms", "coms6998_hw2") for path in (ROOT / folder).glob("p*.py"))
     unfinished = [path for path in scripts if not (options.results_dir / f"{path.stem}.json").exists()]
     for path in unfinished:
-        print(f"{path.stem}: not run to its end yet ({options.results_dir / path.stem}.json is missing); not drawn")
+        say(f"{path.stem}: not run to its end yet ({options.results_dir / path.stem}.json is missing); not drawn")
     scripts = [path for path in scripts if path not in unfinished]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         done = pool.map(lambda path: subprocess.run([sys.executable, path, *flags]), scripts)
@@ -59,10 +60,8 @@ def compile_report(source: Path, options: Options, root: Path = ROOT) -> Path:
         pdf = typst.compile(source, root=root, sys_inputs=inputs, ignore_system_fonts=True, timestamp=TIMESTAMP)
     except typst.TypstError as error:
         sys.exit(f"{source.stem}: {error.message}\n{error.diagnostic}")
-    temporary = target.with_suffix(".tmp")
-    temporary.write_bytes(pdf)
-    temporary.replace(target)
-    print(f"{source.stem}: report in {target}")
+    write_whole(target, lambda file: file.write(pdf))
+    say(f"{source.stem}: report in {shown(target)}")
     return target
 
 

@@ -1,18 +1,20 @@
-"""A sweep for the tests to kill: `python sweep.py OUTPUT N PAUSE WORKERS [RAY_ADDRESS [FAULT]]`.
+"""A script like the project's, for the tests to kill; what it does is set by environment variables.
 
-Records N runs, pausing PAUSE seconds in each. With a FAULT, "raise" or "kill", that is what happens in the first.
+SWEEP_RUNS, SWEEP_SIZE numbers each, SWEEP_PAUSE seconds in each, SWEEP_WORKERS processes; SWEEP_DRAW=1: with summary
+and figure; SWEEP_FAULT: what happens in the first run, "raise" or "kill".
 """
 
 import os
 import signal
-import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
-from utils.cli import Options
-from utils.runs import run_all
+from utils import plotting
+from utils.cli import parse_args
+from utils.runs import mean_interval, run_all, write_summary
+
+STEM = "sweep"
 
 
 def run(config):
@@ -22,17 +24,30 @@ def run(config):
         raise MemoryError("out of memory")
     if config["seed"] == 0 and config.get("fault") == "kill":
         signal.raise_signal(signal.SIGKILL)
+    values = np.random.default_rng(config["seed"]).normal(size=config["size"])
     # The parent tells the nodes of a cluster apart: "device" goes to the environment, not to the result.
-    return {"values": np.random.default_rng(config["seed"]).normal(size=20_000), "device": f"parent {os.getppid()}"}
+    return {"values": values, "device": f"parent {os.getppid()}"}
 
 
-def configs(n, pause, fault=None):
+def configs(n, pause, size=20_000, fault=None):
     """Return n configs."""
     extra = {"fault": fault} if fault else {}
-    return [{"name": f"run{seed}", "pause": pause, "seed": seed, **extra} for seed in range(n)]
+    return [{"name": f"run{seed}", "pause": pause, "size": size, "seed": seed, **extra} for seed in range(n)]
+
+
+def main():
+    """Run what is not recorded, then write the summary and draw the figure."""
+    options = parse_args(__doc__)
+    n, size, workers = (int(os.environ.get(f"SWEEP_{key}", value)) for key, value in
+                        (("RUNS", 12), ("SIZE", 20_000), ("WORKERS", 1)))  # fmt: skip
+    runs = configs(n, float(os.environ.get("SWEEP_PAUSE", 0)), size, os.environ.get("SWEEP_FAULT"))
+    frame = run_all(STEM, run, runs, options, workers=workers)
+    if os.environ.get("SWEEP_DRAW"):
+        write_summary(STEM, {"mean": mean_interval([np.mean(values) for values in frame["values"]])}, options)
+        figure, axes = plotting.subplots()
+        axes[0, 0].plot(frame["values"].iloc[0][:500])
+        plotting.save(figure, STEM, options)
 
 
 if __name__ == "__main__":
-    output, n, pause, workers = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
-    ray, fault = [*sys.argv[5:], None, None][:2]
-    run_all("sweep", run, configs(n, pause, fault), Options(output=output, ray=ray), workers=workers)
+    main()

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from faults import fault
 from ray_cluster import Cluster, kill
 
 from utils import cli
@@ -29,12 +30,11 @@ def cluster():
         cluster.close()
 
 
-def start(output, n, pause, address, cluster=None, fault=()):
-    words = [sys.executable, SWEEP, output, n, pause, 1, address, *fault]
-    environment = cluster.environment if cluster else {**os.environ, "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(
-        [str(word) for word in words], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def start(output, runs, pause, address, cluster=None, cause=None):
+    settings = {"SWEEP_RUNS": str(runs), "SWEEP_PAUSE": str(pause)} | ({"SWEEP_FAULT": cause} if cause else {})
+    words = [sys.executable, str(SWEEP), "--output", str(output), "--ray", address]
+    environment = {**(cluster.environment if cluster else os.environ), **settings}
+    return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def paths(output):
@@ -56,10 +56,12 @@ def wait_for_records(output, n, process, seconds=60):
 def alone(tmp_path_factory):
     """Return the results of 24 runs without Ray."""
     output = tmp_path_factory.mktemp("alone")
-    subprocess.run([sys.executable, SWEEP, output, "24", "0", "1"], check=True, capture_output=True)
+    environment = {**os.environ, "SWEEP_RUNS": "24", "SWEEP_PAUSE": "0.2"}
+    subprocess.run([sys.executable, SWEEP, "--output", output], env=environment, check=True, capture_output=True)
     return {name: record["result"] for name, record in records(output).items()}
 
 
+@fault("Ray: the driver is killed", "what is recorded is not run again; a new start does the rest")
 def test_a_killed_driver_started_again_runs_only_what_has_no_record(cluster, alone, tmp_path):
     driver = start(tmp_path, 24, 0.2, cluster.address, cluster)
     wait_for_records(tmp_path, 6, driver)
@@ -76,14 +78,19 @@ def test_a_killed_driver_started_again_runs_only_what_has_no_record(cluster, alo
     assert len({record["environment"]["device"] for record in found.values()}) >= 2, "one node did everything"
 
 
-@pytest.mark.parametrize(("fault", "said"), [("raise", "MemoryError: out of memory"), ("kill", "WorkerCrashedError")])
-def test_a_worker_out_of_memory_is_reported_with_its_config(cluster, tmp_path, fault, said):
-    driver = start(tmp_path, 4, 0, cluster.address, cluster, [fault])
+@fault(
+    "Ray: a run is out of memory, or kills its worker every time",
+    "its config is named, status 1; the others are recorded",
+)
+@pytest.mark.parametrize(("cause", "said"), [("raise", "MemoryError: out of memory"), ("kill", "WorkerCrashedError")])
+def test_a_worker_out_of_memory_is_reported_with_its_config(cluster, tmp_path, cause, said):
+    driver = start(tmp_path, 4, 0, cluster.address, cluster, cause)
     _, stderr = driver.communicate(timeout=120)
     assert driver.returncode == 1 and said in stderr and "1 of 4 runs failed" in stderr, stderr
     assert '"seed": 0' in stderr and sorted(records(tmp_path)) == ["run1", "run2", "run3"]
 
 
+@fault("Ray: SIGTERM to the driver", "status 143, and a sentence how to resume")
 def test_interrupting_the_driver_says_how_to_resume(cluster, tmp_path):
     driver = start(tmp_path, 500, 0.1, cluster.address, cluster)
     wait_for_records(tmp_path, 2, driver)
@@ -92,6 +99,7 @@ def test_interrupting_the_driver_says_how_to_resume(cluster, tmp_path):
     assert driver.returncode == 143 and "the same command without --fresh goes on" in stderr, stderr
 
 
+@fault("Ray: a node is killed in the middle", "its runs go elsewhere; the results are the same")
 def test_the_sweep_ends_complete_and_correct_when_a_node_is_killed(cluster, alone, tmp_path):
     driver = start(tmp_path, 24, 0.2, cluster.address, cluster)
     wait_for_records(tmp_path, 6, driver)
@@ -101,6 +109,7 @@ def test_the_sweep_ends_complete_and_correct_when_a_node_is_killed(cluster, alon
     assert {name: record["result"] for name, record in records(tmp_path).items()} == alone
 
 
+@fault("Ray: someone without the token, or a wrong address", "a sentence, status 1, nothing run")
 def test_without_the_token_nobody_joins(cluster, tmp_path):
     driver = start(tmp_path, 1, 0, cluster.address)
     _, stderr = driver.communicate(timeout=120)

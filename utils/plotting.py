@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from utils.cli import Options
+from utils.files import say, shown, write_whole
 
 STYLE = Path(__file__).with_name("report.mplstyle")
 WIDTH = 5.5  # inches: the report's column
@@ -109,11 +110,11 @@ def save(figure: Figure, name: str, options: Options, dataset: str | None = None
 
     if dataset == "digits":
         figure.suptitle("digits (stand-in data set)", fontsize=8, color=VERMILION)
-    options.figures_dir.mkdir(parents=True, exist_ok=True)
     path = options.figures_dir / f"{name}.png"
-    figure.savefig(path, metadata={"Software": None})
+    write_whole(path, lambda file: figure.savefig(file, format="png", metadata={"Software": None}))
     figure.set_layout_engine("none")  # the axes stay where they are now; laying them out again costs seconds
-    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    vector = path.with_suffix(".svg")
+    write_whole(vector, lambda file: figure.savefig(file, format="svg", metadata={"Date": None}))
     plt.close(figure)
-    print(f"{name}: figure in {path}")
+    say(f"{name}: figure in {shown(path)}")
     return path

@@ -5,7 +5,6 @@ write_summary(stem, summarise(frame), options)    # what the figures' captions a
 """
 
 import contextlib
-import fcntl
 import functools
 import importlib
 import json
@@ -32,6 +31,7 @@ from scipy import stats
 from tqdm import tqdm
 
 from utils.cli import DEFAULTS, ROOT, Options
+from utils.files import locked, say, shown, write_whole
 
 CONFIDENCE = 0.95
 
@@ -65,7 +65,7 @@ def run_all(
     todo = {path: config for path, config in paths.items() if options.fresh or read_record(path, config) is None}
     if options.replot and todo:
         names = ", ".join(path.stem for path in list(todo)[:5]) + (", ..." if len(todo) > 5 else "")
-        missing = f"{stem}: {len(todo)} of {len(configs)} runs are not recorded in {_shown(folder)} ({names})"
+        missing = f"{stem}: {len(todo)} of {len(configs)} runs are not recorded in {shown(folder)} ({names})"
         if not allow_missing or len(todo) == len(configs):
             sys.exit(f"{missing}; nothing drawn.")
         print(f"{missing}; only the others are drawn and summarised.", file=sys.stderr)
@@ -76,6 +76,8 @@ def run_all(
             attempts = _attempts(run, todo, options, workers)
         _run(stem, todo, folder, attempts, pooled=workers > 1 and options.ray is None)
     records = [record for path, config in paths.items() if (record := read_record(path, config)) is not None]
+    if len(records) < len(paths) and not (options.replot and allow_missing):
+        sys.exit(f"{stem}: {len(paths) - len(records)} records have vanished from {shown(folder)}; run it again.")
     return pd.DataFrame([{**record["config"], **record["result"], "seconds": record["seconds"]} for record in records])
 
 
@@ -101,7 +103,7 @@ def read_record(path: Path, config: dict) -> dict | None:
     """Return the record at `path` if it is one of exactly this config, else None."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-        valid = record["config"] == config and isinstance(record["result"], dict) and record["seconds"] >= 0
+        valid = record["config"] == config and len({**record["result"]}) > 0 and record["seconds"] >= 0
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return record if valid else None
@@ -111,7 +113,7 @@ def write_summary(stem: str, summary: dict, options: Options = DEFAULTS) -> Path
     """Write <results>/<stem>.json, keys sorted, numbers to six significant digits, and return its path."""
     path = options.results_dir / f"{stem}.json"
     _write(path, to_json(summary, digits=6)[0], indent=1)
-    print(f"{stem}: summary in {_shown(path)}")
+    say(f"{stem}: summary in {shown(path)}")
     return path
 
 
@@ -121,9 +123,9 @@ def read_summary(stem: str, options: Options) -> dict:
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
-        sys.exit(f"{_shown(path)} is missing: run the script {stem}.py with the same flags first.")
+        sys.exit(f"{shown(path)} is missing: run the script {stem}.py with the same flags first.")
     except ValueError as error:
-        sys.exit(f"{_shown(path)} is not a summary ({error}): run the script {stem}.py again.")
+        sys.exit(f"{shown(path)} is not a summary ({error}): run the script {stem}.py again.")
 
 
 def mean_interval(values) -> dict:
@@ -157,7 +159,7 @@ def fraction_interval(successes: int, n: int) -> dict:
 
 def progress(items, total: int, label: str) -> Iterator:
     """Yield the items with a progress bar on a terminal, and with plain lines every ten seconds elsewhere."""
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         yield from tqdm(items, total=total, desc=label, leave=False)
         return
     start = shown = time.monotonic()
@@ -196,9 +198,9 @@ def to_json(value, digits: int | None = None):
 
 def _run(stem, todo, folder, attempts, pooled):
     if not todo:
-        print(f"{stem}: every run is recorded in {_shown(folder)}")
+        say(f"{stem}: every run is recorded in {shown(folder)}")
         return
-    print(f"{stem}: {len(todo)} runs to do, records in {_shown(folder)}", flush=True)
+    say(f"{stem}: {len(todo)} runs to do, records in {shown(folder)}")
     _clear_litter(folder)
     failed = []
     # Closed at once: an interruption while a record is written would else leave the workers to run all that is queued.
@@ -303,37 +305,19 @@ def _refuse(constant):
 
 
 def _write(path: Path, value: dict, indent: int | None = None):
-    """Write JSON so that at any moment the file is the old one or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(value, allow_nan=False, sort_keys=True, indent=indent, ensure_ascii=False) + "\n"
-    with _locked(path.parent):
-        temporary = path.with_name(f".{path.name}.tmp")
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+    write_whole(path, lambda file: file.write(text.encode()))
 
 
 def _clear_litter(folder: Path):
     """Remove what a killed process left half-written; the lock tells that nobody is writing it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder), _locked(folder):
+        with tempfile.TemporaryFile(dir=folder), locked(folder):
             for leftover in folder.glob(".*.json.tmp"):
                 leftover.unlink()
     except OSError as error:
         sys.exit(f"{folder} cannot be written ({error.strerror}); nothing was run. Name another folder with --output.")
-
-
-@contextlib.contextmanager
-def _locked(folder: Path):
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # the system releases it when the process dies
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager
@@ -357,13 +341,9 @@ def _resumable(stem, pooled):
         if pooled:
             # A worker that was stopped while it sent a result leaves the pool's thread waiting for the rest, and
             # a usual exit waiting for that thread. Everything that should be on the disk is there.
-            sys.stdout.flush()
-            sys.stderr.flush()
+            with contextlib.suppress(AttributeError, OSError):  # closed by the caller, or by the reader
+                sys.stdout.flush()
             os._exit(status)
         sys.exit(status)
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-def _shown(path: Path):
-    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path

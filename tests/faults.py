@@ -1,0 +1,51 @@
+"""The faults that the tests try, and the table of them in the README.
+
+@fault("the disk is full", "one sentence, status 1, ...")      above a test: a row of the table
+python tests/faults.py                                          writes the table into the README
+"""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+FILES = ("test_runs", "test_data", "test_faults", "test_ray")
+BEGIN, END = "<!-- faults: written by tests/faults.py -->", "<!-- end of faults -->"
+
+
+def fault(what: str, then: str):
+    """Return a decorator that notes what a test does to the project, and what it sees happen then."""
+
+    def note(test):
+        test.fault = (what, then)
+        return test
+
+    return note
+
+
+def table() -> str:
+    """Return the table in Markdown: every fault, what happens then, and the test, in the order of the files."""
+    rows = []
+    for name in FILES:
+        for key, test in vars(importlib.import_module(name)).items():
+            if key.startswith("test_") and hasattr(test, "fault"):
+                rows.append(f"| {test.fault[0]} | {test.fault[1]} | `{name}.py::{key}` |")
+    lines = [
+        f"{len(rows)} faults, each tried by a test:",
+        "",
+        "| fault | what happens | test |",
+        "|---|---|---|",
+        *rows,
+    ]
+    return "\n".join(lines)
+
+
+def with_table(readme: str) -> str:
+    """Return the README with the table of today's tests between its two marks."""
+    return re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{table()}\n{END}", readme, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parent))
+    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
