@@ -204,6 +204,9 @@ def summarise(frame: pd.DataFrame) -> dict:
                          ("dropout", "bn_input"), ("bn_dropout", "bn"), ("bn_dropout", "dropout"),
                          ("bn_dropout", "none"), ("dropout_bn", "bn_dropout"))
         },
+        "input_norm_changes": {
+            key: (tuned["bn_input"][key] - tuned["bn"][key]).abs().max() for key in ("test_accuracy", "test_loss")
+        },
         "beyond_the_sum": mean_interval(test["bn_dropout"] - test["bn"] - test["dropout"] + test["none"]),
         "images": {},
         "long": {},

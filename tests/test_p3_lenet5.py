@@ -122,3 +122,22 @@ def test_every_run_of_the_protocol_is_there_once():
             assert seeds == set(range(5))
         for images in (5500, 550):
             assert sum(c["variant"] == variant and c["images"] == images for c in configs) == 5
+
+
+def test_with_one_channel_batch_norm_at_the_input_changes_nothing_in_training(images):
+    """What question 3.3's answer says: C1's batch norm takes out what the input's put in."""
+    labels = torch.tensor(images[1][:64])
+    found = []
+    for standardized in (True, False):
+        torch.manual_seed(0)
+        model = LeNet5(batch_norm=True, batch_norm_input=not standardized).double()
+        for norm in model.batch_norms().values():
+            norm.eps = 1e-20
+        # The statistics of other images than these: standardization and batch norm shift and scale differently.
+        prepare = p3.preparation(images[0][100:200], standardized)
+        logits = model(prepare(on_device(*(part[:64] for part in images), CPU)[0]).double())
+        nn.functional.cross_entropy(logits, labels).backward()
+        weights = [parameter.grad for name, parameter in model.named_parameters() if not name.startswith("input")]
+        found.append([logits.detach(), *weights])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)  # the pixels were divided in single precision
