@@ -74,7 +74,7 @@ def summarise(frame: pd.DataFrame) -> dict:
 
 def draw(frame: pd.DataFrame, summary: dict) -> Figure:
     """Return the figure: three typical images of three classes, and the most typical one of each class."""
-    figure, axes = plotting.subplots(3, 10, height=2.1, width_ratios=[1.15] * 3 + [0.35] + [1] * 6)
+    figure, axes = plotting.subplots(3, 8, height=2.3, width_ratios=[1] * 3 + [0.35] + [1] * 4)
     shown = np.array(frame.iloc[0].shown, dtype=np.uint8)  # (10, 3, h, w)
     for ax in axes.flat:
         ax.set_axis_off()
@@ -82,7 +82,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
         for column in range(3):
             axes[row, column].imshow(shown[label, column], cmap="gray_r")
         axes[row, 1].set_title(CLASSES[label], fontsize=7)
-    rest = [axes[row, column] for row in range(2) for column in range(4, 9)]
+    rest = [*axes[0, 4:], *axes[1, 4:7], *axes[2, 4:7]]
     for label, ax in enumerate(rest):
         ax.imshow(shown[label, 0], cmap="gray_r")
         ax.set_title(CLASSES[label], fontsize=7)
