@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from coms6998_hw2.fashion_training import BATCH_SIZE, Plan, Run, batch_sizes, constant_plan, sweep
+from coms6998_hw2.fashion_training import BATCH_SIZE, MOMENTUM, Plan, Run, batch_sizes, constant_plan, sweep
 from coms6998_hw2.range_rules import debiased_average, falling_range, running_mean_of_epoch, valley
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
@@ -116,7 +116,7 @@ def summarise(frame: pd.DataFrame) -> dict:
     return {
         "protocol": {"dataset": first.dataset, "epochs": first.epochs, "batch_size": first.batch_size,
                      "images": first.images, "seeds": candidates.seed.nunique(), "range_epochs": RANGE_EPOCHS,
-                     "lowest": LOWEST, "highest": HIGHEST},
+                     "lowest": LOWEST, "highest": HIGHEST, "momentum": MOMENTUM},
         "candidates": listed,
         "reading": {"lr_min": low, "lr_max": high},
         # One digit, as one reads a figure: a range is no finer, and the next questions' runs depend on it.

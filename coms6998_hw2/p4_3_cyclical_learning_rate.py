@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from coms6998_hw2.fashion_training import BATCH_SIZE, Plan, Run, batch_sizes, sweep
+from coms6998_hw2.fashion_training import BATCH_SIZE, MOMENTUM, Plan, Run, batch_sizes, sweep
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.runs import mean_interval, read_summary, write_summary
@@ -111,7 +111,8 @@ def summarise(frame: pd.DataFrame) -> dict:
     first, seeds = frame.iloc[0], {arm: rows.set_index("seed") for arm, rows in frame.groupby("arm")}
     keys = ("dataset", "images", "batch_size", "epochs", "step_epochs", "lr_min", "lr_max")
     summary = {
-        "protocol": {key: first[key] for key in keys} | {"final_amplitude": FINAL_AMPLITUDE, "arms": list(seeds)},
+        "protocol": {key: first[key] for key in keys}
+        | {"final_amplitude": FINAL_AMPLITUDE, "momentum": MOMENTUM, "arms": list(seeds)},
         "epochs": first.epochs,
         "updates": first.updates,
         "gamma": FINAL_AMPLITUDE ** (1 / first.updates),
