@@ -216,8 +216,10 @@ def summarise(frame: pd.DataFrame) -> dict:
     summary["running_train_loss"] = {
         variant: mean_interval([losses[-1] for losses in rows.running_train_loss]) for variant, rows in tuned.items()
     }
-    for key in ("drift", "correlation", "variance_shift"):
+    for key in ("correlation", "variance_shift"):
         summary[key] = {variant: _by_layer(rows[key]) for variant, rows in tuned.items()}
+    # A larger step moves everything further: drift is compared at the common one.
+    summary["drift"] = {variant: _by_layer(rows.drift) for variant, rows in common.items()}
     for key in ("gamma", "beta"):
         summary[key] = {v: _spread(tuned[v][key]) for v in ("bn", "bn_input", "bn_dropout", "dropout_bn")}
     for images, rows in frame[frame.images < main].groupby("images"):
@@ -259,12 +261,12 @@ def _spread(column) -> dict:
     return summary
 
 
-def chosen(frame: pd.DataFrame, summary: dict, variant: str) -> pd.DataFrame:
-    """Return the runs of a variant at its own rate, on all training images, for the common number of epochs."""
+def chosen(frame: pd.DataFrame, summary: dict, variant: str, rate: float | None = None) -> pd.DataFrame:
+    """Return the runs of a variant on all images, for the common number of epochs, at its own rate or another."""
     protocol = summary["protocol"]
     return frame[
         (frame.variant == variant)
-        & (frame.learning_rate == summary["learning_rate"][variant])
+        & (frame.learning_rate == (rate or summary["learning_rate"][variant]))
         & (frame.images == protocol["images"])
         & (frame.epochs == protocol["epochs"])
     ]
@@ -318,7 +320,7 @@ def draw_causes(frame: pd.DataFrame, summary: dict) -> Figure:
         scores = [run["f6"] for run in rows.correlation]
         plotting.show_end(axes[0, 0], row, scores, summary["correlation"][variant]["f6"], color)
         if variant in ("none", "bn", "dropout"):
-            curves = [np.mean([run[layer] for layer in LAYERS], axis=0) for run in rows.drift]
+            curves = [run["c5"] for run in chosen(frame, summary, variant, COMMON_RATE).drift]
             plotting.show_seeds(axes[0, 1], curves, color, first=2)
         shift = summary["variance_shift"][variant]
         shown = [position for position, layer in enumerate(LAYERS) if layer in shift]
@@ -328,7 +330,7 @@ def draw_causes(frame: pd.DataFrame, summary: dict) -> Figure:
         axes[0, 1].plot([], [], color=plotting.COLORS[variant], label=LABELS[variant])
     axes[0, 0].set(xlabel="mean |correlation|, F6", yticks=[])
     axes[0, 0].invert_yaxis()
-    axes[0, 1].set(xlabel="epoch", ylabel="drift of the mean / deviation", yscale="log")
+    axes[0, 1].set(xlabel="epoch", ylabel="drift of C5: mean / deviation", yscale="log")
     axes[0, 2].set(ylabel="variance, test / training", xticks=range(len(LAYERS)))
     axes[0, 2].set_xticklabels([layer.upper() for layer in LAYERS])
     figure.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=3)

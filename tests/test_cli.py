@@ -40,6 +40,7 @@ def test_quick_stays_out_of_the_committed_folders(tmp_path):
         (["--pre", "quick"], ["--pre", "unrecognized"]),
         (["--seeds", "3"], ["--seeds", "unrecognized"]),
         (["quick"], ["quick", "unrecognized"]),
+        (["--ray", ""], ["--ray", "HOST:PORT"]),
     ],
 )
 def test_a_bad_value_is_one_sentence_and_status_2(argv, named, capsys, monkeypatch):

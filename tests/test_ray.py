@@ -109,7 +109,16 @@ def test_the_sweep_ends_complete_and_correct_when_a_node_is_killed(cluster, alon
     assert {name: record["result"] for name, record in records(tmp_path).items()} == alone
 
 
-@fault("Ray: someone without the token, or a wrong address", "a sentence, status 1, nothing run")
+@fault("Ray: nobody answers at the address", "a sentence, status 1, nothing run")
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "no.such.host.invalid:6379", "nonsense"])
+def test_a_wrong_address_is_one_sentence(tmp_path, address):
+    driver = start(tmp_path, 1, 0, address)
+    _, stderr = driver.communicate(timeout=60)
+    assert driver.returncode == 1 and f"--ray {address}: n" in stderr and "nothing was run" in stderr, stderr
+    assert "Traceback" not in stderr and not paths(tmp_path)
+
+
+@fault("Ray: someone without the token", "a sentence, status 1, nothing run")
 def test_without_the_token_nobody_joins(cluster, tmp_path):
     driver = start(tmp_path, 1, 0, cluster.address)
     _, stderr = driver.communicate(timeout=120)

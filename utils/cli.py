@@ -94,6 +94,8 @@ def parse_args(doc: str, argv: list[str] | None = None, datasets: tuple[str, ...
             "--dataset", choices=datasets, default=datasets[0], help="the images (default: %(default)s)"
         )
     options = Options(**vars(parser.parse_args(argv)))
+    if options.ray == "":
+        parser.error("argument --ray: '' is no address (choose HOST:PORT, or leave it out for a cluster started here)")
     if options.ray is not None and importlib.util.find_spec("ray") is None:
         parser.error("argument --ray: Ray is not installed; install it with: pip install -r requirements-ray.txt")
     for flag, folder in (("--data-dir", options.data_dir), ("--output", options.output)):

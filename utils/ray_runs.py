@@ -7,11 +7,13 @@ this repository, its environment and its data at the same paths, as a shared hom
 import os
 import secrets
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 
 RETRIES = 3  # of a run whose worker or node was lost; a run that raises is not tried again
 LOOPBACK = "127.0.0.1"
+CONNECT = 10  # seconds
 LOCAL = "local"  # --ray without an address
 
 
@@ -50,6 +52,11 @@ def _connect(address, threads):
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         # Meant for other systems, this keeps Ray from replacing 127.0.0.1 by an address that others reach.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    elif (host_and_port := address.rsplit(":", 1))[-1].isdecimal():
+        try:  # Ray itself would try for ten minutes
+            socket.create_connection((host_and_port[0], int(host_and_port[1])), timeout=CONNECT).close()
+        except OSError as error:
+            sys.exit(f"--ray {address}: nobody answers there ({error}); nothing was run.")
     import ray
 
     quiet = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": False}
