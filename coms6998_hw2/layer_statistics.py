@@ -34,14 +34,16 @@ def inputs_of(trainer: Trainer, pixels: torch.Tensor, kinds) -> dict[str, torch.
     return found
 
 
-def drift(statistics: list[dict]) -> dict[str, list[float]]:
+def drift(statistics: list[dict], of: str = "mean") -> dict[str, list[float]]:
     """Return, by layer and from epoch to epoch, the mean over units of |change of the mean| / standard deviation.
 
-    `statistics`: for each epoch, by layer, the means and standard deviations (units,) of what the activation receives.
+    `statistics`: for each epoch, by layer, the means and standard deviations (units,) of what the activation receives;
+    `of`: "mean", or "deviation" for |change of the standard deviation| / standard deviation.
     """
+    moment = ("mean", "deviation").index(of)
     return {
         layer: [
-            float(((after[layer][0] - before[layer][0]).abs() / before[layer][1].clamp(min=1e-12)).mean())
+            float(((after[layer][moment] - before[layer][moment]).abs() / before[layer][1].clamp(min=1e-12)).mean())
             for before, after in pairwise(statistics)
         ]
         for layer in statistics[0]

@@ -160,7 +160,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     test_images, test_labels = data.load(config["dataset"], options.data_dir, train=False)
     test = on_device(test_images[: config["loaded"]], test_labels[: config["loaded"]], device)
     result["test_loss"], result["test_accuracy"] = trainer.evaluate(*test)
-    result["drift"] = drift(statistics)
+    result["drift"], result["deviation_drift"] = drift(statistics), drift(statistics, of="deviation")
     outputs = inputs_of(trainer, pixels[held[:MEASURED]], nn.Linear)
     result["correlation"] = {layer: co_adaptation(outputs[name]) for layer, name in (("c5", "f6"), ("f6", "output"))}
     norms = model.batch_norms()
@@ -219,7 +219,8 @@ def summarise(frame: pd.DataFrame) -> dict:
     for key in ("correlation", "variance_shift"):
         summary[key] = {variant: _by_layer(rows[key]) for variant, rows in tuned.items()}
     # A larger step moves everything further: drift is compared at the common one.
-    summary["drift"] = {variant: _by_layer(rows.drift) for variant, rows in common.items()}
+    for key in ("drift", "deviation_drift"):
+        summary[key] = {variant: _by_layer(common[variant][key]) for variant in ("none", "bn")}
     for key in ("gamma", "beta"):
         summary[key] = {v: _spread(tuned[v][key]) for v in ("bn", "bn_input", "bn_dropout", "dropout_bn")}
     for images, rows in frame[frame.images < main].groupby("images"):

@@ -88,6 +88,10 @@ def test_drift_is_the_change_of_the_mean_in_deviations():
     means, deviations = torch.tensor([[0.0, 1.0], [1.0, 1.0], [1.0, -3.0]]), torch.tensor([2.0, 4.0])
     statistics = [{"c1": (mean, deviations)} for mean in means]
     assert drift(statistics)["c1"] == pytest.approx([(1 / 2 + 0) / 2, (0 + 4 / 4) / 2])
+    assert drift(statistics, of="deviation")["c1"] == [0, 0]
+    statistics = [{"c1": (means[0], spread)} for spread in torch.tensor([[2.0, 4.0], [1.0, 4.0], [1.0, 7.0]])]
+    assert drift(statistics, of="deviation")["c1"] == pytest.approx([(1 / 2 + 0) / 2, (0 + 3 / 4) / 2])
+    assert drift(statistics)["c1"] == [0, 0]
 
 
 def test_the_rate_is_chosen_on_validation_and_not_on_the_test_set():
