@@ -35,8 +35,8 @@ ray-demo: .venv/installed-ray
 	@$(BIN)/python tests/ray_cluster.py
 
 lint: .venv/installed
-	@echo "== ruff"
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@echo "== ruff and mypy"
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 format: .venv/installed
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

@@ -126,6 +126,6 @@ class cyclical_batch_sampler:
         """Return how many samples have been handed out."""
         return {"samples": self.samples}
 
-    def load_state_dict(self, state: dict):
+    def load_state_dict(self, state: dict) -> None:
         """Go on where a sampler with this state stopped."""
         self.samples = state["samples"]

@@ -3,6 +3,7 @@
 inputs = inputs_of(trainer, pixels, nn.Tanh)    by layer, (samples, units): what each tanh receives
 """
 
+import math
 from itertools import pairwise
 
 import torch
@@ -23,7 +24,7 @@ def inputs_of(trainer: Trainer, pixels: torch.Tensor, kinds) -> dict[str, torch.
             if isinstance(module, kinds):
 
                 def keep(_, inputs, layer=layer):
-                    x = inputs[0].double()
+                    x = inputs[0].cpu().double()
                     found[layer] = x.transpose(1, -1).flatten(0, -2) if x.ndim == 4 else x
 
                 hooks.append(module.register_forward_pre_hook(keep))
@@ -50,6 +51,15 @@ def drift(statistics: list[dict], of: str = "mean") -> dict[str, list[float]]:
     }
 
 
+def noise_of_running_mean(batch_size: int, momentum: float = 0.9) -> float:
+    """Return the drift that batch norm's running mean has by itself, from an epoch to the next, at fixed weights.
+
+    A running mean with weight `momentum` on the old value has the variance (1 - momentum) / (1 + momentum) / batch_size
+    of one independent sample; two of them, an epoch apart, are independent, and their difference is normal.
+    """
+    return math.sqrt(2 / math.pi * 2 * (1 - momentum) / (1 + momentum) / batch_size)
+
+
 def co_adaptation(activations: torch.Tensor) -> float:
     """Return the mean absolute correlation between two different units of activations (samples, units)."""
     varying = activations[:, activations.std(0) > 0]
@@ -61,6 +71,6 @@ def variance_shift(trainer: Trainer, pixels: torch.Tensor) -> dict[str, float]:
     """Return, by layer, the mean over units of the variance that a batch norm receives over its running variance."""
     norms = trainer.model.batch_norms()
     return {
-        layer: float((x.var(0) / norms[layer].running_var.double()).mean())
+        layer: float((x.var(0) / norms[layer].running_var.cpu().double()).mean())
         for layer, x in inputs_of(trainer, pixels, (nn.BatchNorm1d, nn.BatchNorm2d)).items()
     }

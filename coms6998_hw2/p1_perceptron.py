@@ -252,7 +252,7 @@ def draw(frame, summary: dict) -> Figure:
     return figure
 
 
-def main(argv: list[str] | None = None):
+def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then write the summary and the figure."""
     options = parse_args(__doc__, argv)
     frame = run_all(STEM, run, configs(options.preset), options, workers=os.cpu_count())

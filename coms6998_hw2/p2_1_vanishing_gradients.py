@@ -336,7 +336,7 @@ def draw_violins(frame, activation: str) -> Figure:
     return figure
 
 
-def main(argv: list[str] | None = None):
+def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then write the summary and the figures."""
     options = parse_args(__doc__, argv)
     runs = data.resolve(configs(options.preset), options)

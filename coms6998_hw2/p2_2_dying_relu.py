@@ -339,7 +339,7 @@ def draw_values(frame, summary: dict) -> Figure:
     return figure
 
 
-def main(argv: list[str] | None = None):
+def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then write the summary and the figures."""
     options = parse_args(__doc__, argv)
     frame = run_all(

@@ -13,6 +13,7 @@ Writes report/results/p3_lenet5/*.json and their summary, and figures/p3_lenet5.
 _violins.png (3.3), _causes.png (3.1: co-adaptation, covariate and variance shift) and _images.png; each also as .svg.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -22,7 +23,7 @@ from matplotlib.figure import Figure
 from torch import nn
 from torch.nn import functional
 
-from coms6998_hw2.layer_statistics import co_adaptation, drift, inputs_of, variance_shift
+from coms6998_hw2.layer_statistics import co_adaptation, drift, inputs_of, noise_of_running_mean, variance_shift
 from coms6998_hw2.models import HIDDEN_RATE, INPUT_RATE, LeNet5
 from utils import data, plotting
 from utils.cli import DEFAULTS, GPU_SHARE, Options, parse_args
@@ -170,7 +171,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     return {"precision": "float32", "device": device.type, **result}
 
 
-def preparation(images: np.ndarray, standardized: bool):
+def preparation(images: np.ndarray, standardized: bool) -> Callable[[torch.Tensor], torch.Tensor]:
     """Return the function from pixels (n, 1, 28, 28), uint8, to the network's input (n, 1, 32, 32).
 
     Pixels are divided by 255 and padded with the background; `standardized`: with one mean and one standard deviation,
@@ -218,15 +219,19 @@ def summarise(frame: pd.DataFrame) -> dict:
     }
     for key in ("correlation", "variance_shift"):
         summary[key] = {variant: _by_layer(rows[key]) for variant, rows in tuned.items()}
-    # A larger step moves everything further: drift is compared at the common one.
+    # A larger step moves everything further: drift is compared at the common one, and while the step is large.
     for key in ("drift", "deviation_drift"):
-        summary[key] = {variant: _by_layer(common[variant][key]) for variant in ("none", "bn")}
+        summary[key] = {v: _by_layer(common[v][key].map(_first_half)) for v in ("none", "bn")}
+    summary["last_drift"] = {v: mean_interval([run["c5"][-1] for run in common[v].drift]) for v in ("none", "bn")}
+    summary["last_drift"]["theory"] = noise_of_running_mean(BATCH_SIZE)
     for key in ("gamma", "beta"):
         summary[key] = {v: _spread(tuned[v][key]) for v in ("bn", "bn_input", "bn_dropout", "dropout_bn")}
     for images, rows in frame[frame.images < main].groupby("images"):
-        scores = {v: part.set_index("seed").test_accuracy for v, part in rows.groupby("variant")}
+        by_variant = {variant: part.set_index("seed") for variant, part in rows.groupby("variant")}
+        scores = {variant: by_variant[variant].test_accuracy for variant in VARIANTS}
         summary["images"][str(images)] = {
             "epochs": rows.epochs.iloc[0],
+            "train_accuracy": {v: mean_interval(by_variant[v].final_train_accuracy) for v in VARIANTS},
             "test_accuracy": {variant: mean_interval(scores[variant]) for variant in VARIANTS},
             "minus_none": {variant: mean_interval(scores[variant] - scores["none"]) for variant in VARIANTS},
         }
@@ -244,6 +249,11 @@ def summarise(frame: pd.DataFrame) -> dict:
 def _by_layer(column) -> dict:
     """Return, by layer, the interval over seeds of a number, or of the mean of a list of numbers."""
     return {layer: mean_interval([np.mean(run[layer]) for run in column]) for layer in column.iloc[0]}
+
+
+def _first_half(curves: dict) -> dict:
+    """Return each layer's list of numbers, cut to the first half of its epochs."""
+    return {layer: values[: (len(values) + 1) // 2] for layer, values in curves.items()}
 
 
 def _spread(column) -> dict:
@@ -355,7 +365,7 @@ def draw_images(frame: pd.DataFrame, summary: dict) -> Figure:
     return figure
 
 
-def main(argv: list[str] | None = None):
+def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv)
     sweep = partial(

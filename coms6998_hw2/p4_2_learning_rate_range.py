@@ -194,7 +194,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
     return figure
 
 
-def main(argv: list[str] | None = None):
+def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv)
     runs = data.resolve(configs(options.preset), options)

@@ -154,7 +154,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
     return figure
 
 
-def main(argv: list[str] | None = None):
+def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv)
     found = read_summary(RANGE_STEM, options)

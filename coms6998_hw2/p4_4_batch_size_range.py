@@ -310,7 +310,7 @@ def draw_algorithm() -> Figure:
     return figure
 
 
-def main(argv: list[str] | None = None):
+def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv)
     rate_summary = read_summary(RANGE_STEM, options)

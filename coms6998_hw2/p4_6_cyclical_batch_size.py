@@ -169,7 +169,7 @@ def draw(frame: pd.DataFrame, other: pd.DataFrame) -> Figure:
     return figure
 
 
-def main(argv: list[str] | None = None):
+def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv)
     rate_range, batch_range = read_summary(p4_3.RANGE_STEM, options), read_summary(BATCH_STEM, options)

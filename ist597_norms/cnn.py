@@ -144,7 +144,10 @@ class CNN:
         # The twins' own v, g and biases train in place of W1, b1, W2, b2.
         self.variables = [self.W3, self.b3] + [v for twin in self.twins for v in (twin.v, twin.g, twin.layer.bias)]
 
-    def flatten(self, X, window_h, window_w, window_c, out_h, out_w, stride=1, padding=0):
+    def flatten(
+        self, X: tf.Tensor, window_h: int, window_w: int, window_c: int, out_h: int, out_w: int,
+        stride: int = 1, padding: int = 0,
+    ) -> tf.Tensor:  # fmt: skip
         """Return the windows of X (n, h, w, c) as rows, (n * out_h * out_w, window_h * window_w * window_c): im2col."""
         X = tf.pad(X, [[0, 0], [padding, padding], [padding, padding], [0, 0]])
         windows = tf.image.extract_patches(
@@ -152,7 +155,7 @@ class CNN:
         )
         return tf.reshape(windows, [-1, window_h * window_w * window_c])
 
-    def convolution(self, X, W, b, padding, stride):
+    def convolution(self, X: tf.Tensor, W: tf.Tensor, b: tf.Tensor, padding: int, stride: int) -> tf.Tensor:
         """Return the convolution (n, out_h, out_w, filters) of X (n, h, w, c) with W (h, w, c, filters), plus b.
 
         Equal to flatten(X, ...) @ W, reshaped, without forming the rows, which would take three times as long.
@@ -161,30 +164,30 @@ class CNN:
         X = tf.pad(X, [[0, 0], [padding, padding], [padding, padding], [0, 0]])
         return tf.nn.conv2d(X, W, stride, "VALID") + b
 
-    def relu(self, X):
+    def relu(self, X: tf.Tensor) -> tf.Tensor:
         """Return max(X, 0), elementwise."""
         return tf.nn.relu(X)
 
-    def max_pool(self, X, pool_h, pool_w, padding, stride):
+    def max_pool(self, X: tf.Tensor, pool_h: int, pool_w: int, padding: int, stride: int) -> tf.Tensor:
         """Return the maxima (n, out_h, out_w, c) over windows of X (n, h, w, c), which is first padded with zeros."""
         X = tf.pad(X, [[0, 0], [padding, padding], [padding, padding], [0, 0]])
         return tf.nn.max_pool2d(X, [pool_h, pool_w], stride, "VALID")
 
-    def affine(self, X, W, b):
+    def affine(self, X: tf.Tensor, W: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         """Return X (n, in) times W (in, out), plus b (out,)."""
         return X @ W + b
 
-    def softmax(self, X):
+    def softmax(self, X: tf.Tensor) -> tf.Tensor:
         """Return the probabilities (n, classes) of logits X; each row's own maximum is subtracted first."""
         exponentials = tf.exp(X - tf.reduce_max(X, axis=-1, keepdims=True))
         return exponentials / tf.reduce_sum(exponentials, axis=-1, keepdims=True)
 
-    def cross_entropy_error(self, yhat, y):
+    def cross_entropy_error(self, yhat: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """Return the mean over examples of -log of the probability that yhat (n, classes) gives the one-hot y."""
         of_class = tf.reduce_sum(yhat * y, axis=-1)
         return -tf.reduce_mean(tf.math.log(tf.maximum(of_class, SMALLEST_PROBABILITY)))
 
-    def forward(self, X, training=False):
+    def forward(self, X: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return the logits (n, classes) of images X (n, h, w, c); in training with the minibatch's own statistics."""
         X, _ = self._hidden(X, 0, training)
         X = self.max_pool(X, POOL, POOL, 0, POOL)
@@ -192,7 +195,7 @@ class CNN:
         X, _ = self._hidden(X, 1, training)
         return self.affine(X, self.W3, self.b3)
 
-    def active_shares(self, X):
+    def active_shares(self, X: tf.Tensor) -> list[tf.Tensor]:
         """Return the shares of positive outputs of the ReLU at the convolution and at the first affine layer."""
         X, first = self._hidden(X, 0, training=False)
         X = tf.reshape(self.max_pool(X, POOL, POOL, 0, POOL), [-1, self.W2.shape[0]])
@@ -244,13 +247,13 @@ class CNN:
             return self.twins[index](X)
         return X
 
-    def loss(self, y_pred, y_true):
+    def loss(self, y_pred: tf.Tensor, y_true: tf.Tensor) -> tf.Tensor:
         """Return the mean cross-entropy of logits y_pred (n, classes) and one-hot y_true, without forming softmax."""
         shifted = y_pred - tf.reduce_max(y_pred, axis=-1, keepdims=True)
         log_sum = tf.math.log(tf.reduce_sum(tf.exp(shifted), axis=-1))
         return tf.reduce_mean(log_sum - tf.reduce_sum(shifted * y_true, axis=-1))
 
-    def backward(self, X_train, y_train):
+    def backward(self, X_train: tf.Tensor, y_train: tf.Tensor) -> tf.Tensor:
         """Take one step of SGD on images (n, h, w, c) and one-hot labels (n, classes); return the loss before it.
 
         Raises ValueError for images or labels of another shape, and for a single image in training with batch
@@ -278,7 +281,7 @@ class CNN:
         self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
         return loss
 
-    def compute_output(self, X):
+    def compute_output(self, X: tf.Tensor) -> tf.Tensor:
         """Return the logits (n, classes) of images X at test time, computed a thousand images at a time.
 
         Raises ValueError for images of another shape.
@@ -294,13 +297,13 @@ def _unit_norms(v):
     return tf.sqrt(tf.reduce_sum(tf.square(v), axis=tuple(range(v.shape.rank - 1))))
 
 
-def accuracy_function(yhat, true_y):
+def accuracy_function(yhat: tf.Tensor, true_y: tf.Tensor) -> tf.Tensor:
     """Return the share of rows whose largest entry in yhat (n, classes) is where the one-hot true_y has its one."""
     correct = tf.equal(tf.argmax(yhat, axis=1), tf.argmax(true_y, axis=1))
     return tf.reduce_mean(tf.cast(correct, tf.float32))
 
 
-def one_thread_each():
+def one_thread_each() -> None:
     """Let TensorFlow compute on one thread: the sweep uses the other cores, and sums do not depend on their number."""
     try:
         tf.config.threading.set_intra_op_parallelism_threads(1)

@@ -23,7 +23,7 @@ from utils.files import say, shown, write_whole
 TIMESTAMP = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 
 
-def draw_figures(options: Options):
+def draw_figures(options: Options) -> None:
     """Run every finished script with --replot, in processes of their own; ends with status 1 if one fails.
 
     A script is finished when its summary is there; one that is not is named and left out, and a report that needs it
@@ -65,7 +65,7 @@ def compile_report(source: Path, options: Options, root: Path = ROOT) -> Path:
     return target
 
 
-def main(argv: list[str] | None = None):
+def main(argv: list[str] | None = None) -> None:
     """Draw, then compile."""
     options = replace(parse_args(__doc__, argv), replot=True)
     draw_figures(options)

@@ -13,6 +13,7 @@ def summary(stem):
 
 
 P1, P21, P22 = (summary(stem) for stem in ("p1_perceptron", "p2_1_vanishing_gradients", "p2_2_dying_relu"))
+P3, P41 = summary("p3_lenet5"), summary("p4_1_fashion_mnist")
 PROOF, NORMS, COST = (summary(stem) for stem in ("p1_check_gradients", "p1_compare_norms", "bench_norms"))
 
 
@@ -98,6 +99,76 @@ CLAIMS = {
     "a larger slope helps more": lambda: (
         P22["variations"]["slope 0.3"]["collapsed"]["high"] < P22["leaky"]["collapsed"]["low"]
     ),
+    # 3.1 to 3.5
+    "dropout's running training loss is not its training loss": lambda: (
+        P3["running_train_loss"]["dropout"]["low"] > 2 * P3["final_train_loss"]["dropout"]["high"]
+    ),
+    "dropout raises the correlation between units": lambda: (
+        P3["correlation"]["dropout"]["f6"]["low"] > P3["correlation"]["none"]["f6"]["high"]
+    ),
+    "the deep layers drift less with batch norm, C1's mean more": lambda: (
+        all(P3["drift"]["bn"][layer]["high"] < P3["drift"]["none"][layer]["low"] for layer in ("c5", "f6"))
+        and P3["drift"]["bn"]["c1"]["low"] > P3["drift"]["none"]["c1"]["high"]
+    ),
+    "every layer's deviation drifts less with batch norm": lambda: all(
+        P3["deviation_drift"]["bn"][layer]["high"] < low["low"] for layer, low in P3["deviation_drift"]["none"].items()
+    ),
+    "what drifts at the end with batch norm is its running mean's noise": lambda: (
+        P3["last_drift"]["bn"]["low"] < P3["last_drift"]["theory"] < P3["last_drift"]["bn"]["high"]
+    ),
+    "batch norm in the hidden layers helps": lambda: P3["differences"]["bn_minus_none"]["low"] > 0,
+    "gamma grows above 1 everywhere, most in C3; beta spreads most in C1, least in F6": lambda: (
+        all(layer["seeds_mean"]["low"] > 1 for layer in P3["gamma"]["bn"].values())
+        and max(P3["gamma"]["bn"], key=lambda layer: P3["gamma"]["bn"][layer]["mean"]) == "c3"
+        and [P3["beta"]["bn"][layer]["deviation"] for layer in ("c1", "c3", "c5", "f6")]
+        == sorted((layer["deviation"] for layer in P3["beta"]["bn"].values()), reverse=True)
+    ),
+    "batch norm at the input changes nothing": lambda: (
+        P3["input_norm_changes"]["test_loss"] < 1e-3 and P3["input_norm_changes"]["test_accuracy"] <= 3e-4
+    ),
+    "the network with dropout under-fits": lambda: (
+        P3["final_train_accuracy"]["dropout"]["high"] < P3["final_train_accuracy"]["none"]["low"]
+        and P3["differences"]["dropout_minus_none"]["high"] < 0
+    ),
+    "dropout is worse than batch norm, with the input or without": lambda: (
+        P3["differences"]["dropout_minus_bn"]["high"] < 0 and P3["differences"]["dropout_minus_bn_input"]["high"] < 0
+    ),
+    "twice the epochs help dropout by a quarter of what it costs at most": lambda: (
+        P3["long"]["dropout"]["minus_short"]["mean"] < -P3["differences"]["dropout_minus_none"]["mean"] / 4
+    ),
+    "the step's choice hardly matters to batch norm": lambda: (
+        abs(P3["common"]["bn"]["mean"] - P3["test_accuracy"]["bn"]["mean"]) < 0.001
+    ),
+    "with fewer images batch norm helps more, and dropout still harms": lambda: (
+        P3["images"]["550"]["minus_none"]["bn"]["low"] > P3["images"]["5500"]["minus_none"]["bn"]["high"]
+        and P3["images"]["5500"]["minus_none"]["bn"]["low"] > P3["differences"]["bn_minus_none"]["high"]
+        and all(row["minus_none"]["dropout"]["high"] < 0 for row in P3["images"].values())
+    ),
+    "with both and one percent of the images no difference is resolved": lambda: (
+        (both := P3["images"]["550"]["minus_none"]["bn_dropout"])["low"] < 0 < both["high"]
+    ),
+    "with dropout the network does not fit even few images": lambda: all(
+        row["train_accuracy"]["dropout"]["high"] < 0.97 and row["train_accuracy"]["none"]["low"] > 0.999
+        for row in P3["images"].values()
+    ),
+    "both are better than dropout alone and worse than batch norm alone": lambda: (
+        P3["differences"]["bn_dropout_minus_dropout"]["low"] > 0 > P3["differences"]["bn_dropout_minus_bn"]["high"]
+    ),
+    "right before batch norm dropout shifts the variance": lambda: (
+        0.4 < P3["variance_shift"]["dropout_bn"]["c1"]["mean"] < 0.55
+        and P3["variance_shift"]["dropout_bn"]["c5"]["low"] > 1.3
+        and abs(P3["variance_shift"]["bn"]["c5"]["mean"] - 1) < 0.02
+    ),
+    "and yet that order is the more accurate one here": lambda: (
+        P3["differences"]["dropout_bn_minus_bn_dropout"]["low"] > 0
+        and P3["final_train_accuracy"]["dropout_bn"]["low"] > P3["final_train_accuracy"]["bn_dropout"]["high"]
+    ),
+    "none and the best variant are as accurate as others report": lambda: (
+        P3["test_accuracy"]["none"]["mean"] >= 0.989 and P3["test_accuracy"]["bn"]["mean"] >= 0.992
+    ),
+    # 4.1
+    "no test image is among the training images": lambda: P41["duplicates"]["test_in_training"] == 0,
+    "the classes are balanced": lambda: all(len(set(counts)) == 1 for counts in P41["per_class"].values()),
     # IST597
     "no difference beside rounding": lambda: all(
         value < 1e-10

@@ -1,5 +1,8 @@
-"""What is promised when things go wrong: a clear sentence, a status that is not 0 where the work is not done, and
-nothing lost or falsified. Damaged data is in test_data, a lost node in test_ray, a raising run in test_runs."""
+"""What is promised when things go wrong: a clear sentence, a failing status, and nothing lost or falsified.
+
+The status is not 0 where the work is not done. Damaged data is in test_data, a lost node in test_ray, a raising run in
+test_runs.
+"""
 
 import json
 import os

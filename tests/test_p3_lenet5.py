@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from coms6998_hw2 import p3_lenet5 as p3
-from coms6998_hw2.layer_statistics import co_adaptation, drift, inputs_of, variance_shift
+from coms6998_hw2.layer_statistics import co_adaptation, drift, inputs_of, noise_of_running_mean, variance_shift
 from coms6998_hw2.models import LeNet5
 from utils import data
 from utils.training import Trainer, on_device
@@ -92,6 +92,18 @@ def test_drift_is_the_change_of_the_mean_in_deviations():
     statistics = [{"c1": (means[0], spread)} for spread in torch.tensor([[2.0, 4.0], [1.0, 4.0], [1.0, 7.0]])]
     assert drift(statistics, of="deviation")["c1"] == pytest.approx([(1 / 2 + 0) / 2, (0 + 3 / 4) / 2])
     assert drift(statistics)["c1"] == [0, 0]
+
+
+def test_the_noise_of_a_running_mean_is_what_batch_norm_shows_at_fixed_weights():
+    torch.manual_seed(0)
+    norm = nn.BatchNorm1d(2000)
+    means = []
+    for _ in range(3):
+        for _ in range(100):
+            norm(torch.randn(64, 2000))
+        means.append(norm.running_mean.clone())
+    measured = torch.stack(means).diff(dim=0).abs().mean().item()
+    assert noise_of_running_mean(64) == pytest.approx(measured, rel=0.04)
 
 
 def test_the_rate_is_chosen_on_validation_and_not_on_the_test_set():

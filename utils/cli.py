@@ -5,6 +5,10 @@ import importlib.util
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ("quick", "full")
@@ -26,7 +30,7 @@ class Options:
     dataset: str | None = None  # in scripts that offer several
     ray: str | None = None  # the address of a Ray cluster, or "local"
 
-    def torch_device(self):
+    def torch_device(self) -> "torch.device":
         """Return the torch.device that --device names: with "auto" a GPU if there is one."""
         import torch
 
@@ -36,7 +40,7 @@ class Options:
 
     def workers(self, threads: int = 1) -> int:
         """Return how many runs of so many threads fill the cores or, on a GPU, how many small networks fill it."""
-        return RUNS_ON_A_GPU if self.torch_device().type == "cuda" else max(1, os.cpu_count() // threads)
+        return RUNS_ON_A_GPU if self.torch_device().type == "cuda" else max(1, (os.cpu_count() or 1) // threads)
 
     @property
     def results_dir(self) -> Path:
@@ -58,7 +62,7 @@ DEFAULTS = Options()
 
 
 class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}\n")
 
 

@@ -149,20 +149,20 @@ def _torchvision_datasets():
     when triton's comes second ("inconsistency in registered CommandLine options"). Nothing here needs triton.
     """
     if "tensorflow" in sys.modules:
-        sys.modules.setdefault("triton", None)
+        sys.modules.setdefault("triton", None)  # type: ignore[arg-type]  # None: not to be imported
     import torchvision.datasets
 
     return torchvision.datasets
 
 
-def _verified(name, path, md5, mirrors, download) -> bytes:
+def _verified(name: str, path: Path, md5: str, mirrors: list[str], download: bool) -> bytes:
     """Return the bytes of the archive `path`, after downloading it if it is missing."""
     if not os.path.lexists(path):
         _download(name, path, md5, mirrors if download else [])
     return _read_verified(path, md5)
 
 
-def _read_verified(path, md5) -> bytes:
+def _read_verified(path: Path, md5: str) -> bytes:
     check_md5 = _torchvision_datasets().utils.check_md5
 
     try:

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from utils.cli import ROOT
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]):
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write(file)` fill the file, so that at any moment `path` is the old file or the new one, whole.
 
     Ends the program with status 1 where that is impossible (disk full, read-only folder), and leaves the old file.
@@ -48,7 +48,7 @@ def shown(path: Path) -> Path:
     return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
-def say(text: str):
+def say(text: str) -> None:
     """Print a line; if nobody reads the output any more, go on without a word."""
     try:
         print(text, flush=True)

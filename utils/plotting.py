@@ -1,10 +1,14 @@
 """How every figure looks and where it is saved: `figure, axes = subplots(1, 2)`, then `save(figure, stem, options)`."""
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from utils.cli import Options
 from utils.files import say, shown, write_whole
@@ -45,7 +49,7 @@ COLORS = {
 }
 
 
-def subplots(rows: int = 1, columns: int = 1, height: float = 3.0, **keywords) -> tuple[Figure, np.ndarray]:
+def subplots(rows: int = 1, columns: int = 1, height: float = 3.0, **keywords: Any) -> tuple[Figure, np.ndarray]:
     """Return a figure as wide as the report's column and `height` inches high, and its axes (rows, columns)."""
     mpl.use("Agg")
     import matplotlib.pyplot as plt
@@ -56,20 +60,24 @@ def subplots(rows: int = 1, columns: int = 1, height: float = 3.0, **keywords) -
     return figure, axes
 
 
-def label_panels(axes: np.ndarray):
+def label_panels(axes: np.ndarray) -> None:
     """Write a, b, c, ... at the upper left of the axes."""
     for letter, ax in zip("abcdefghijklmnopqrstuvwxyz", axes.flat, strict=False):
         ax.set_title(letter, loc="left", fontweight="bold")
 
 
-def show_interval(ax, x, intervals: list[dict], color: str, label: str | None = None, **keywords):
+def show_interval(
+    ax: Axes, x: ArrayLike, intervals: list[dict], color: str, label: str | None = None, **keywords: Any
+) -> None:
     """Draw a line through the intervals' means over x, and a band from low to high."""
     low, mean, high = (np.array([interval[key] for interval in intervals], float) for key in ("low", "mean", "high"))
     ax.plot(x, mean, color=color, label=label, **keywords)
     ax.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
 
 
-def show_seeds(ax, curves, color: str, first: int = 0, style: str = ".-", label: str | None = None):
+def show_seeds(
+    ax: Axes, curves: Iterable, color: str, first: int = 0, style: str = ".-", label: str | None = None
+) -> None:
     """Draw every seed's curve, thin, and their mean; `curves` (seeds, epochs), its first column epoch `first`.
 
     A curve that ends early (a diverged run) is drawn as far as it goes, and so is the mean of all.
@@ -81,14 +89,14 @@ def show_seeds(ax, curves, color: str, first: int = 0, style: str = ".-", label:
     ax.plot(epochs, curves.mean(axis=0), style, color=color, label=label, markersize=3)
 
 
-def show_end(ax, row: float, scores, interval: dict, color: str):
+def show_end(ax: Axes, row: float, scores: Sequence[float], interval: dict, color: str) -> None:
     """Draw the mean and interval as a tick and a bar on a row, and the seeds' scores as points beside the bar."""
     ax.plot(scores, [row + 0.25] * len(scores), ".", color=color, alpha=0.6, markersize=3)
     ax.plot([interval["low"], interval["high"]], [row, row], color=color)
     ax.plot(interval["mean"], row, "|", color=color, markersize=9)
 
 
-def show_violins(ax, positions, values: list, color: str, width: float = 0.8):
+def show_violins(ax: Axes, positions: Sequence, values: list, color: str, width: float = 0.8) -> None:
     """Draw a violin, from its least to its greatest value, for each array of values; a constant one is a line."""
     constant = [np.ptp(array) == 0 for array in values]
     # The kernel density of a constant does not exist; two values a hair apart stand for it.
@@ -97,7 +105,7 @@ def show_violins(ax, positions, values: list, color: str, width: float = 0.8):
         for array, flat in zip(values, constant, strict=True)
     ]
     parts = ax.violinplot(spread, positions, widths=width, showextrema=False)
-    for body in parts["bodies"]:
+    for body in parts["bodies"]:  # type: ignore[attr-defined]
         body.set(facecolor=color, edgecolor=BLACK, linewidth=0.4, alpha=0.9)
     for position, array, flat in zip(positions, values, constant, strict=True):
         if flat:

@@ -4,12 +4,14 @@ The driver, which was started by hand, hands out runs and writes the records; th
 this repository, its environment and its data at the same paths, as a shared home folder gives them.
 """
 
+import logging
 import os
 import secrets
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 RETRIES = 3  # of a run whose worker or node was lost; a run that raises is not tried again
 LOOPBACK = "127.0.0.1"
@@ -59,13 +61,14 @@ def _connect(address, threads):
             sys.exit(f"--ray {address}: nobody answers there ({error}); nothing was run.")
     import ray
 
-    quiet = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": False}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         if address == LOCAL:
-            ray.init(_node_ip_address=LOOPBACK, num_cpus=max(os.cpu_count(), threads), **quiet)
+            cpus = max(os.cpu_count() or 1, threads)
+            ray.init(_node_ip_address=LOOPBACK, num_cpus=cpus, include_dashboard=False, **quiet)
         else:
-            ray.init(address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address, **quiet)
     except Exception as error:  # Ray raises its own errors, ConnectionError, RuntimeError and ValueError here
         sys.exit(f"--ray {address}: no Ray cluster could be joined ({str(error).splitlines()[0]}); nothing was run.")
     finally:

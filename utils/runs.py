@@ -20,13 +20,15 @@ import threading
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats
 from tqdm import tqdm
 
@@ -128,19 +130,19 @@ def read_summary(stem: str, options: Options) -> dict:
         sys.exit(f"{shown(path)} is not a summary ({error}): run the script {stem}.py again.")
 
 
-def mean_interval(values) -> dict:
+def mean_interval(values: ArrayLike) -> dict:
     """Return {"mean", "low", "high", "n"}: the mean of the values with Student's 95% confidence interval.
 
     NaN (a diverged run) counts neither in the mean nor in n; the interval is NaN where n < 2.
     """
-    values = np.asarray(values, dtype=float)
-    values = values[np.isfinite(values)]
-    n, mean = len(values), values.mean() if len(values) else math.nan
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * stats.sem(values) if n > 1 else math.nan
+    numbers = np.asarray(values, dtype=float)
+    numbers = numbers[np.isfinite(numbers)]
+    n, mean = len(numbers), numbers.mean() if len(numbers) else math.nan
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * stats.sem(numbers) if n > 1 else math.nan
     return {"mean": mean, "low": mean - half, "high": mean + half, "n": n}
 
 
-def geometric_interval(values) -> dict:
+def geometric_interval(values: ArrayLike) -> dict:
     """Return {"mean", "low", "high", "n"} of positive values: the geometric mean, its interval taken on the logs.
 
     NaN counts as in `mean_interval`; raises ValueError for a value that is not positive.
@@ -157,7 +159,7 @@ def fraction_interval(successes: int, n: int) -> dict:
     return {"fraction": successes / n, "low": interval.low, "high": interval.high, "n": int(n)}
 
 
-def progress(items, total: int, label: str) -> Iterator:
+def progress(items: Iterable, total: int, label: str) -> Iterator:
     """Yield the items with a progress bar on a terminal, and with plain lines every ten seconds elsewhere."""
     if sys.stderr is not None and sys.stderr.isatty():
         yield from tqdm(items, total=total, desc=label, leave=False)
@@ -171,14 +173,14 @@ def progress(items, total: int, label: str) -> Iterator:
             print(f"{label}: {done}/{total} done, about {left:.0f} s left", file=sys.stderr, flush=True)
 
 
-def to_json(value, digits: int | None = None):
+def to_json(value: Any, digits: int | None = None) -> tuple[Any, bool]:
     """Return (value in plain JSON types, whether it held a NaN or an infinity, which become null).
 
     With `digits`, floats are rounded to that many significant digits.
     """
     if isinstance(value, dict):
-        pairs = {str(key): to_json(item, digits) for key, item in value.items()}
-        return {key: pair[0] for key, pair in pairs.items()}, any(pair[1] for pair in pairs.values())
+        named = {str(key): to_json(item, digits) for key, item in value.items()}
+        return {key: pair[0] for key, pair in named.items()}, any(pair[1] for pair in named.values())
     if isinstance(value, (list, tuple, np.ndarray)):
         pairs = [to_json(item, digits) for item in value]
         return [pair[0] for pair in pairs], any(pair[1] for pair in pairs)
@@ -274,7 +276,8 @@ def _follow_parent():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch():
-        multiprocessing.parent_process().join()
+        if (parent := multiprocessing.parent_process()) is not None:
+            parent.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -304,12 +307,12 @@ def _refuse(constant):
     raise ValueError(f"{constant} is not JSON")
 
 
-def _write(path: Path, value: dict, indent: int | None = None):
+def _write(path: Path, value: dict, indent: int | None = None) -> None:
     text = json.dumps(value, allow_nan=False, sort_keys=True, indent=indent, ensure_ascii=False) + "\n"
     write_whole(path, lambda file: file.write(text.encode()))
 
 
-def _clear_litter(folder: Path):
+def _clear_litter(folder: Path) -> None:
     """Remove what a killed process left half-written; the lock tells that nobody is writing it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -92,7 +92,7 @@ class Trainer:
         rate = torch.tensor(float(learning_rate), device=device) if cuda else learning_rate
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=rate, momentum=momentum, fused=True)
         self.generator = torch.Generator().manual_seed(seed)  # of the augmentation
-        self._graphs = {} if cuda else None
+        self._graphs: dict | None = {} if cuda else None
 
     def train(
         self, pixels: torch.Tensor, labels: torch.Tensor, batches: Sequence[np.ndarray], rates: Sequence[float]
@@ -113,7 +113,7 @@ class Trainer:
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=self._graphs is None)
             losses.append(torch.stack(parts).sum() if len(parts) > 1 else parts[0])
-        return torch.stack(losses).double().cpu().numpy()
+        return torch.stack(losses).cpu().double().numpy()
 
     def gradient(self, pixels: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
         """Return the gradient (parameters,) of the mean loss of these images, as one vector, without an update.
@@ -124,7 +124,8 @@ class Trainer:
         self.optimizer.zero_grad()
         plan = torch.cat((indices[:, None], self._draws(len(indices))), dim=1).to(self.device)
         self._pass(pixels, labels, plan, 1 / len(indices))
-        gradient = torch.cat([parameter.grad.flatten() for parameter in self.model.parameters()])
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        gradient = torch.cat([part.flatten() for part in gradients])
         self.optimizer.zero_grad()
         return gradient
 
@@ -132,12 +133,12 @@ class Trainer:
     def evaluate(self, pixels: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
         """Return the mean loss and the accuracy in evaluation mode: no dropout, running statistics, no augmentation."""
         self.model.eval()
-        loss = correct = 0.0
+        loss, correct = 0.0, 0
         for i in range(0, len(pixels), EVALUATION_BATCH):
             logits, target = self.logits(pixels[i : i + EVALUATION_BATCH]), labels[i : i + EVALUATION_BATCH]
-            loss = loss + functional.cross_entropy(logits, target, reduction="sum").double()
-            correct = correct + (logits.argmax(1) == target).sum()
-        return float(loss) / len(pixels), float(correct) / len(pixels)
+            loss += float(functional.cross_entropy(logits, target, reduction="sum"))
+            correct += int((logits.argmax(1) == target).sum())
+        return loss / len(pixels), correct / len(pixels)
 
     def logits(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the model's logits (n, classes), in at least single precision, of pixels (n, 1, h, w), uint8."""
@@ -204,7 +205,8 @@ class Trainer:
             loss = self._pass(pixels, labels, plan, scale)
         with torch.no_grad():
             for parameter in self.model.parameters():
-                parameter.grad.zero_()  # those that were not there before
+                if parameter.grad is not None:
+                    parameter.grad.zero_()  # those that were not there before
             for name, tensor in tensors.items():
                 tensor.copy_(before[name])
         return graph, plan, scale, loss
