@@ -45,7 +45,7 @@ def records(output):
     return {path.stem: json.loads(path.read_text()) for path in paths(output)}
 
 
-def wait_for_records(output, n, process, seconds=60):
+def wait_for_records(output, n, process, seconds=180):
     end = time.monotonic() + seconds
     while len(paths(output)) < n:
         assert process.poll() is None and time.monotonic() < end, process.communicate()
