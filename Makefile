@@ -7,7 +7,7 @@ FLAGS ?=
 SCRIPTS := $(sort $(wildcard ist597_norms/p*.py coms6998_hw2/p*.py))
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: quick full report test bench lint format data ray-demo
+.PHONY: quick full report gallery test bench lint format data ray-demo
 quick: .venv/installed data
 	@echo "== every script on the quick preset, then the PDFs: results, figures and PDFs go to build/quick/"
 	@for script in $(SCRIPTS); do echo "-- $$script"; $(BIN)/python $$script --preset quick $(FLAGS) || exit 1; done
@@ -21,6 +21,10 @@ full: .venv/installed data
 report: .venv/installed
 	@echo "== figures and PDFs from the committed records, into figures/ and report/; nothing is trained"
 	@$(BIN)/python report/build.py
+
+gallery: .venv/installed
+	@echo "== every figure on one sheet, into figures/gallery.png"
+	@$(BIN)/python -m utils.gallery
 
 test: .venv/installed-ray data
 	@echo "== the tests"

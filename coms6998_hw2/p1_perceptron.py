@@ -20,7 +20,9 @@ from sklearn.svm import SVC
 
 from utils import plotting
 from utils.cli import parse_args
-from utils.runs import mean_interval, run_all, write_summary
+from utils.intervals import mean_interval
+from utils.provenance import provenance
+from utils.runs import run_all, write_summary
 
 STEM = "p1_perceptron"
 CRITERIA = {"perceptron": 0.0, "hinge": 1.0}  # the loss's a
@@ -253,13 +255,12 @@ def draw(frame, summary: dict) -> Figure:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run what is not recorded yet, then write the summary and the figure."""
+    """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv)
     frame = run_all(STEM, run, configs(options.preset), options, workers=os.cpu_count())
-    summary = summarise(frame)
-    figure = draw(frame, summary)
+    summary = {**summarise(frame), "provenance": provenance(frame)}
+    plotting.save(draw(frame, summary), STEM, options)
     write_summary(STEM, summary, options)
-    plotting.save(figure, STEM, options)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ from torch import nn
 
 from utils import data, plotting
 from utils.cli import DEFAULTS, GPU_SHARE, Options, parse_args
-from utils.runs import geometric_interval, mean_interval, run_all, write_summary
+from utils.intervals import geometric_interval, mean_interval
+from utils.provenance import provenance
+from utils.runs import run_all, write_summary
 
 STEM = "p2_1_vanishing_gradients"
 DEPTH, WIDTH, CLASSES = 5, 100, 10  # the article's network
@@ -337,15 +339,15 @@ def draw_violins(frame, activation: str) -> Figure:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run what is not recorded yet, then write the summary and the figures."""
+    """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv)
     runs = data.resolve(configs(options.preset), options)
     frame = run_all(STEM, partial(run, options=options), runs, options, workers=options.workers(), gpu_share=GPU_SHARE)
-    summary = summarise(frame)
+    summary = {**summarise(frame), "provenance": provenance(frame)}
     figures = {STEM: draw(frame, summary)} | {f"{STEM}_{name}": draw_violins(frame, name) for name in SCHEMES}
-    write_summary(STEM, summary, options)
     for name, figure in figures.items():
         plotting.save(figure, name, options, dataset=frame.dataset.iloc[0])
+    write_summary(STEM, summary, options)
 
 
 if __name__ == "__main__":

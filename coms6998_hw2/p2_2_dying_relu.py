@@ -20,7 +20,9 @@ from scipy import stats
 from coms6998_hw2 import relu_ensemble as ensemble
 from utils import plotting
 from utils.cli import DEFAULTS, GPU_SHARE, Options, parse_args
-from utils.runs import fraction_interval, run_all, write_summary
+from utils.intervals import fraction_interval
+from utils.provenance import provenance
+from utils.runs import run_all, write_summary
 
 STEM = "p2_2_dying_relu"
 POINTS, BATCH_SIZE, NETWORKS, WIDTH = 3000, 64, 1000, 2  # the assignment's
@@ -340,7 +342,7 @@ def draw_values(frame, summary: dict) -> Figure:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run what is not recorded yet, then write the summary and the figures."""
+    """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv)
     frame = run_all(
         STEM,
@@ -350,15 +352,15 @@ def main(argv: list[str] | None = None) -> None:
         workers=options.workers(),
         gpu_share=GPU_SHARE,
     )
-    summary = summarise(frame)
+    summary = {**summarise(frame), "provenance": provenance(frame)}
     figures = {
         STEM: draw(frame, summary),
         f"{STEM}_map": draw_map(summary),
         f"{STEM}_values": draw_values(frame, summary),
     }
-    write_summary(STEM, summary, options)
     for name, figure in figures.items():
         plotting.save(figure, name, options)
+    write_summary(STEM, summary, options)
 
 
 if __name__ == "__main__":

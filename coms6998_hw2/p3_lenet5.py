@@ -13,21 +13,23 @@ Writes report/results/p3_lenet5/*.json and their summary, and figures/p3_lenet5.
 _violins.png (3.3), _causes.png (3.1: co-adaptation, covariate and variance shift) and _images.png; each also as .svg.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from torch import nn
 from torch.nn import functional
 
 from coms6998_hw2.layer_statistics import co_adaptation, drift, inputs_of, noise_of_running_mean, variance_shift
+from coms6998_hw2.lenet5_figures import draw, draw_causes, draw_images, draw_violins
 from coms6998_hw2.models import HIDDEN_RATE, INPUT_RATE, LeNet5
 from utils import data, plotting
 from utils.cli import DEFAULTS, GPU_SHARE, Options, parse_args
-from utils.runs import mean_interval, run_all, write_summary
+from utils.intervals import mean_interval
+from utils.provenance import provenance
+from utils.runs import run_all, write_summary
 from utils.training import Trainer, on_device, split_in_batches
 
 STEM = "p3_lenet5"
@@ -39,17 +41,16 @@ VARIANTS = {
     "bn_dropout": {"batch_norm": True, "dropout": True},  # 3.5
     "dropout_bn": {"batch_norm": True, "dropout": True, "dropout_first": True},  # 3.5, the order that Li et al. warn of
 }
-LABELS = {"none": "neither", "bn": "batch norm", "bn_input": "batch norm, input too", "dropout": "dropout",
-          "bn_dropout": "both", "dropout_bn": "both, dropout first"}  # fmt: skip
-LAYERS = ("c1", "c3", "c5", "f6")
 BATCH_SIZE, MOMENTUM = 64, 0.9
 COMMON_RATE = 0.03
 PADDING = 2  # 28 x 28 -> 32 x 32, as LeCun et al. (1998)
 WATCHED = 10_000  # training images on which the training loss is measured after each epoch
 MEASURED = 1000  # validation images on which the layers' statistics are measured
+EVALUATIONS = 40  # at most so many during a run: with few images they, not the updates, would take the time
 PRESETS = {
-    # images: how many training images, and for how many epochs; fewer images need more epochs for enough updates.
-    "full": {"seeds": 5, "rates": [0.01, 0.03, 0.1], "images": {55_000: 20, 5500: 40, 550: 100},
+    # images: how many training images, and for how many epochs; fewer images need more epochs for enough updates, and
+    # dropout more than the others.
+    "full": {"seeds": 5, "rates": [0.01, 0.03, 0.1, 0.3], "images": {55_000: 20, 5500: 120, 550: 400},
              "long_epochs": 40, "long_seeds": 3, "loaded": 60_000},
     "quick": {"seeds": 2, "rates": [0.03], "images": {1500: 2, 300: 2}, "long_epochs": 3, "long_seeds": 1,
               "loaded": 2000},
@@ -74,44 +75,59 @@ def config(preset: str, variant: str, rate: float, images: int, epochs: int, see
 def configs(preset: str) -> list[dict]:
     """Return the runs that depend on no others: the common rate with every seed, the grid of rates with the first."""
     size = PRESETS[preset]
-    images, epochs = next(iter(size["images"].items()))
+    main, epochs = next(iter(size["images"].items()))
     runs = [
-        config(preset, variant, COMMON_RATE, images, epochs, seed)
+        config(preset, variant, COMMON_RATE, main, epochs, seed)
         for seed in range(size["seeds"])
         for variant in VARIANTS
     ]
-    return runs + [
+    grid = [
         config(preset, variant, rate, images, epochs, 0)
+        for images, epochs in size["images"].items()
         for rate in size["rates"]
-        if rate != COMMON_RATE
         for variant in VARIANTS
     ]
+    return runs + [run for run in grid if run not in runs]
 
 
-def tuned_configs(preset: str, rates: dict[str, float]) -> list[dict]:
-    """Return the runs at each variant's own rate: every seed, fewer images, and dropout with more epochs."""
+def repeated_configs(preset: str, frame: pd.DataFrame) -> list[dict]:
+    """Return the runs with the other seeds at the rate that is each variant's best with the first, by number of images.
+
+    `frame`: the runs of `configs`.
+    """
     size = PRESETS[preset]
-    main = next(iter(size["images"]))
-    runs = [
+    return [
         config(preset, variant, rate, images, epochs, seed)
         for images, epochs in size["images"].items()
-        for seed in range(size["seeds"])
-        for variant, rate in rates.items()
-        if (images, rate) != (main, COMMON_RATE) and (images != main or seed > 0)
+        for variant, rate in best_rates(frame, images, epochs, seeds=[0]).items()
+        for seed in range(1, size["seeds"])
+        if (images, rate) != (max(size["images"]), COMMON_RATE)
     ]
-    return runs + [
+
+
+def long_configs(preset: str, frame: pd.DataFrame) -> list[dict]:
+    """Return the runs with more epochs at each variant's own rate; `frame`: all runs before them."""
+    size = PRESETS[preset]
+    main, epochs = next(iter(size["images"].items()))
+    rates = best_rates(frame, main, epochs, range(size["seeds"]))
+    return [
         config(preset, variant, rates[variant], main, size["long_epochs"], seed)
         for seed in range(size["long_seeds"])
         for variant in ("bn", "dropout", "bn_dropout")
     ]
 
 
-def best_rates(frame: pd.DataFrame) -> dict[str, float]:
-    """Return each variant's learning rate of the best validation accuracy after the last epoch, seed 0."""
-    grid = frame[frame.seed == 0]
-    scored = grid.assign(score=[accuracies[-1] for accuracies in grid.validation_accuracy])
-    best = {variant: rows.loc[rows.score.idxmax()].learning_rate for variant, rows in scored.groupby("variant")}
-    return {variant: float(best[variant]) for variant in VARIANTS}
+def best_rates(frame: pd.DataFrame, images: int, epochs: int, seeds: Sequence[int]) -> dict[str, float]:
+    """Return each variant's rate of the best mean validation accuracy, of those that were run with all the seeds.
+
+    With one seed a few images would decide between close rates: what one seed finds is only a candidate, which is then
+    compared with the common rate over all seeds.
+    """
+    rows = frame[(frame.images == images) & (frame.epochs == epochs) & frame.seed.isin(seeds)]
+    rows = rows.assign(score=[accuracies[-1] for accuracies in rows.validation_accuracy])
+    table = rows.pivot(index=["variant", "learning_rate"], columns="seed", values="score").dropna()
+    means = table.mean(axis=1)
+    return {variant: float(means[variant].idxmax()) for variant in VARIANTS}
 
 
 def cosine(rate: float, updates: int) -> np.ndarray:
@@ -122,8 +138,9 @@ def cosine(rate: float, updates: int) -> np.ndarray:
 def run(config: dict, options: Options = DEFAULTS) -> dict:
     """Train one network; return its losses and accuracies, its batch norms' parameters, and what question 3.1 asks.
 
-    "train_*" (on 10,000 training images), "validation_*": after each epoch, in evaluation mode; "running_train_loss":
-    the epoch's mean over minibatches, with dropout; "test_*" and the whole training set's "final_train_*": at the end.
+    "train_*" (on 10,000 training images), "validation_*": after each epoch, in a long run each k-th, in evaluation
+    mode; "running_train_loss": that epoch's mean over minibatches, with dropout; "test_*" and the whole training set's
+    "final_train_*": at the end.
     """
     torch.set_num_threads(1)
     torch.manual_seed(config["seed"])
@@ -148,6 +165,8 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     for epoch in range(config["epochs"]):
         batches = split_in_batches(rng.permutation(training), config["batch_size"])
         losses = trainer.train(pixels, targets, batches, rates[epoch])
+        if (epoch + 1) % max(1, config["epochs"] // EVALUATIONS):
+            continue
         result["running_train_loss"].append(losses.mean())
         for part, indices in (("train", watched), ("validation", held)):
             loss, accuracy = trainer.evaluate(pixels[indices], targets[indices])
@@ -186,29 +205,25 @@ def summarise(frame: pd.DataFrame) -> dict:
     """Return accuracies and losses with intervals, paired differences, the norms' parameters, and 3.1's measures."""
     main, main_epochs = frame.images.max(), frame[frame.images == frame.images.max()].epochs.min()
     whole = frame[(frame.images == main) & (frame.epochs == main_epochs)]
-    rates = best_rates(whole)
-    seeds = frame.seed.nunique()
+    seeds = sorted(frame.seed.unique())
+    rates = best_rates(frame, main, main_epochs, seeds)
     tuned = {v: whole[(whole.variant == v) & (whole.learning_rate == rates[v])].set_index("seed") for v in VARIANTS}
     common = {v: whole[(whole.variant == v) & (whole.learning_rate == COMMON_RATE)].set_index("seed") for v in VARIANTS}
     test = {variant: rows.test_accuracy for variant, rows in tuned.items()}
     first = frame.iloc[0]
     summary = {
-        "protocol": {"dataset": first.dataset, "seeds": seeds, "epochs": main_epochs, "images": main,
+        "protocol": {"dataset": first.dataset, "seeds": len(seeds), "epochs": main_epochs, "images": main,
                      "rates": sorted(set(whole.learning_rate)), "common_rate": COMMON_RATE, "batch_size": BATCH_SIZE,
                      "momentum": MOMENTUM, "validation": data.held_out(first.loaded), "measured": MEASURED,
                      "watched": WATCHED, "input_rate": INPUT_RATE, "hidden_rate": HIDDEN_RATE},
         "learning_rate": rates,
+        "validation_at_rate": {variant: _final_validation(rows) for variant, rows in whole.groupby("variant")},
         "common": {variant: mean_interval(rows.test_accuracy) for variant, rows in common.items()},
-        "differences": {
-            f"{a}_minus_{b}": mean_interval(test[a] - test[b])
-            for a, b in (("bn", "none"), ("bn_input", "bn"), ("dropout", "none"), ("dropout", "bn"),
-                         ("dropout", "bn_input"), ("bn_dropout", "bn"), ("bn_dropout", "dropout"),
-                         ("bn_dropout", "none"), ("dropout_bn", "bn_dropout"))
-        },
+        "differences": _differences(test),
+        "common_differences": _differences({variant: rows.test_accuracy for variant, rows in common.items()}),
         "input_norm_changes": {
             key: (tuned["bn_input"][key] - tuned["bn"][key]).abs().max() for key in ("test_accuracy", "test_loss")
         },
-        "beyond_the_sum": mean_interval(test["bn_dropout"] - test["bn"] - test["dropout"] + test["none"]),
         "images": {},
         "long": {},
     }  # fmt: skip
@@ -217,9 +232,10 @@ def summarise(frame: pd.DataFrame) -> dict:
     summary["running_train_loss"] = {
         variant: mean_interval([losses[-1] for losses in rows.running_train_loss]) for variant, rows in tuned.items()
     }
-    for key in ("correlation", "variance_shift"):
-        summary[key] = {variant: _by_layer(rows[key]) for variant, rows in tuned.items()}
-    # A larger step moves everything further: drift is compared at the common one, and while the step is large.
+    summary["variance_shift"] = {variant: _by_layer(rows.variance_shift) for variant, rows in tuned.items()}
+    # A larger step moves everything further: what a variant does to the units is compared at the common one, and
+    # drift while the step is large.
+    summary["correlation"] = {variant: _by_layer(rows.correlation) for variant, rows in common.items()}
     for key in ("drift", "deviation_drift"):
         summary[key] = {v: _by_layer(common[v][key].map(_first_half)) for v in ("none", "bn")}
     summary["last_drift"] = {v: mean_interval([run["c5"][-1] for run in common[v].drift]) for v in ("none", "bn")}
@@ -227,13 +243,16 @@ def summarise(frame: pd.DataFrame) -> dict:
     for key in ("gamma", "beta"):
         summary[key] = {v: _spread(tuned[v][key]) for v in ("bn", "bn_input", "bn_dropout", "dropout_bn")}
     for images, rows in frame[frame.images < main].groupby("images"):
-        by_variant = {variant: part.set_index("seed") for variant, part in rows.groupby("variant")}
+        own = best_rates(rows, images, rows.epochs.iloc[0], seeds)
+        by_variant = {v: rows[(rows.variant == v) & (rows.learning_rate == own[v])].set_index("seed") for v in VARIANTS}
         scores = {variant: by_variant[variant].test_accuracy for variant in VARIANTS}
         summary["images"][str(images)] = {
             "epochs": rows.epochs.iloc[0],
+            "learning_rate": own,
             "train_accuracy": {v: mean_interval(by_variant[v].final_train_accuracy) for v in VARIANTS},
             "test_accuracy": {variant: mean_interval(scores[variant]) for variant in VARIANTS},
             "minus_none": {variant: mean_interval(scores[variant] - scores["none"]) for variant in VARIANTS},
+            "dropout_bn_minus_bn_dropout": mean_interval(scores["dropout_bn"] - scores["bn_dropout"]),
         }
     longer = frame[(frame.images == main) & (frame.epochs > main_epochs)]
     for variant, rows in longer.groupby("variant"):
@@ -244,6 +263,29 @@ def summarise(frame: pd.DataFrame) -> dict:
             "minus_short": mean_interval((scores - test[variant]).dropna()),
         }
     return summary
+
+
+def _differences(test: dict) -> dict:
+    """Return intervals of paired differences of the variants' test accuracies (seeds,), and of the interaction.
+
+    "beyond_the_sum": what batch norm and dropout together change beyond the sum of what each changes alone.
+    """
+    pairs = (("bn", "none"), ("bn_input", "bn"), ("dropout", "none"), ("dropout", "bn"), ("dropout", "bn_input"),
+             ("bn_dropout", "bn"), ("bn_dropout", "dropout"), ("bn_dropout", "none"),
+             ("dropout_bn", "bn_dropout"))  # fmt: skip
+    interaction = test["bn_dropout"] - test["bn"] - test["dropout"] + test["none"]
+    return {
+        **{f"{a}_minus_{b}": mean_interval(test[a] - test[b]) for a, b in pairs},
+        "beyond_the_sum": mean_interval(interaction),
+    }
+
+
+def _final_validation(rows) -> dict:
+    """Return, by learning rate, the interval of the validation accuracy after the last epoch: what it is chosen by."""
+    return {
+        f"{rate:g}": mean_interval([accuracies[-1] for accuracies in part.validation_accuracy])
+        for rate, part in rows.groupby("learning_rate")
+    }
 
 
 def _by_layer(column) -> dict:
@@ -272,110 +314,17 @@ def _spread(column) -> dict:
     return summary
 
 
-def chosen(frame: pd.DataFrame, summary: dict, variant: str, rate: float | None = None) -> pd.DataFrame:
-    """Return the runs of a variant on all images, for the common number of epochs, at its own rate or another."""
-    protocol = summary["protocol"]
-    return frame[
-        (frame.variant == variant)
-        & (frame.learning_rate == (rate or summary["learning_rate"][variant]))
-        & (frame.images == protocol["images"])
-        & (frame.epochs == protocol["epochs"])
-    ]
-
-
-def draw(frame: pd.DataFrame, summary: dict) -> Figure:
-    """Return the main figure: training and validation loss, evaluation mode, and test accuracy, every seed."""
-    figure, axes = plotting.subplots(1, 3, height=2.7)
-    for row, variant in enumerate(VARIANTS):
-        rows, color = chosen(frame, summary, variant), plotting.COLORS[variant]
-        for ax, key in zip(axes[0, :2], ("train_loss", "validation_loss"), strict=True):
-            plotting.show_seeds(ax, rows[key], color, first=1, label=LABELS[variant])
-        plotting.show_end(axes[0, 2], row, rows.test_accuracy, summary["test_accuracy"][variant], color)
-    axes[0, 0].set(xlabel="epoch", ylabel="training loss", yscale="log")
-    axes[0, 1].set(xlabel="epoch", ylabel="validation loss", yscale="log")
-    axes[0, 2].set(xlabel="test accuracy", yticks=[])
-    axes[0, 2].invert_yaxis()
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    plotting.label_panels(axes)
-    return figure
-
-
-def draw_violins(frame: pd.DataFrame, summary: dict) -> Figure:
-    """Return question 3.3's figure: the distribution of gamma and beta in each layer, with and without input norm."""
-    figure, axes = plotting.subplots(2, 1, height=4.2, sharex=True)
-    layers = ("input", *LAYERS)
-    for offset, variant in ((-0.2, "bn"), (0.2, "bn_input")):
-        rows = chosen(frame, summary, variant)
-        for ax, key in zip(axes[:, 0], ("gamma", "beta"), strict=True):
-            for position, layer in enumerate(layers):
-                values = [value for run in rows[key] for value in run.get(layer, [])]
-                if len(values) > len(rows):
-                    color = plotting.COLORS[variant]
-                    plotting.show_violins(ax, [position + offset], [np.array(values)], color, width=0.36)
-                elif values:  # the input's norm has one gamma and one beta: a point for each seed
-                    ax.plot([position + offset] * len(values), values, "o", color=plotting.COLORS[variant])
-            ax.set_ylabel({"gamma": r"$\gamma$ (scale)", "beta": r"$\beta$ (shift)"}[key])
-    for variant in ("bn", "bn_input"):
-        axes[0, 0].plot([], [], "s", color=plotting.COLORS[variant], label=LABELS[variant])
-    axes[0, 0].legend()
-    axes[1, 0].set_xticks(range(len(layers)), [layer if layer == "input" else layer.upper() for layer in layers])
-    plotting.label_panels(axes)
-    return figure
-
-
-def draw_causes(frame: pd.DataFrame, summary: dict) -> Figure:
-    """Return question 3.1's figure: correlation between units, drift of the activations' inputs, variance shift."""
-    figure, axes = plotting.subplots(1, 3, height=2.7)
-    for row, variant in enumerate(VARIANTS):
-        rows, color = chosen(frame, summary, variant), plotting.COLORS[variant]
-        scores = [run["f6"] for run in rows.correlation]
-        plotting.show_end(axes[0, 0], row, scores, summary["correlation"][variant]["f6"], color)
-        if variant in ("none", "bn", "dropout"):
-            curves = [run["c5"] for run in chosen(frame, summary, variant, COMMON_RATE).drift]
-            plotting.show_seeds(axes[0, 1], curves, color, first=2)
-        shift = summary["variance_shift"][variant]
-        shown = [position for position, layer in enumerate(LAYERS) if layer in shift]
-        if shown:
-            plotting.show_interval(axes[0, 2], shown, [shift[LAYERS[i]] for i in shown], color, marker="o")
-    for variant in VARIANTS:
-        axes[0, 1].plot([], [], color=plotting.COLORS[variant], label=LABELS[variant])
-    axes[0, 0].set(xlabel="mean |correlation|, F6", yticks=[])
-    axes[0, 0].invert_yaxis()
-    axes[0, 1].set(xlabel="epoch", ylabel="drift of C5: mean / deviation", yscale="log")
-    axes[0, 2].set(ylabel="variance, test / training", xticks=range(len(LAYERS)))
-    axes[0, 2].set_xticklabels([layer.upper() for layer in LAYERS])
-    figure.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    plotting.label_panels(axes)
-    return figure
-
-
-def draw_images(frame: pd.DataFrame, summary: dict) -> Figure:
-    """Return the last figure: test error against the number of training images."""
-    figure, axes = plotting.subplots(1, 1, height=2.6)
-    ax, main = axes[0, 0], summary["protocol"]["images"]
-    scores = {int(n): row["test_accuracy"] for n, row in summary["images"].items()} | {main: summary["test_accuracy"]}
-    order = sorted(scores)
-    for variant in VARIANTS:
-        errors = [{key: 1 - scores[n][variant][key] for key in ("low", "mean", "high")} for n in order]
-        plotting.show_interval(ax, order, errors, plotting.COLORS[variant], LABELS[variant], marker="o")
-    ax.set(xlabel="training images", ylabel="test error", xscale="log", yscale="log")
-    ax.set_xticks(order, [f"{n:,}" for n in order])
-    ax.minorticks_off()
-    ax.legend()
-    return figure
-
-
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv)
     sweep = partial(
         run_all, STEM, partial(run, options=options), options=options, workers=options.workers(), gpu_share=GPU_SHARE
     )
-    first = sweep(data.resolve(configs(options.preset), options))
-    # The rest depends on the grid's result: each variant goes on with its own best rate.
-    rest = sweep(data.resolve(tuned_configs(options.preset, best_rates(first)), options))
-    frame = pd.concat([first, rest], ignore_index=True)
-    summary = summarise(frame)
+    frame = sweep(data.resolve(configs(options.preset), options))
+    for further in (repeated_configs, long_configs):  # they depend on the results so far
+        more = sweep(data.resolve(further(options.preset, frame), options))
+        frame = pd.concat([frame, more], ignore_index=True)
+    summary = {**summarise(frame), "provenance": provenance(frame)}
     figures = (("", draw), ("_violins", draw_violins), ("_causes", draw_causes), ("_images", draw_images))
     for suffix, drawn in figures:
         plotting.save(drawn(frame, summary), STEM + suffix, options, frame.dataset.iloc[0])

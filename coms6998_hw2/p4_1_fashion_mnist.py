@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
+from utils.provenance import provenance
 from utils.runs import run_all, write_summary
 
 STEM = "p4_1_fashion_mnist"
@@ -93,7 +94,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv)
     frame = run_all(STEM, partial(run, options=options), data.resolve(configs(options.preset), options), options)
-    summary = summarise(frame)
+    summary = {**summarise(frame), "provenance": provenance(frame)}
     plotting.save(draw(frame, summary), STEM, options, frame.dataset.iloc[0])
     write_summary(STEM, summary, options)
 

@@ -23,7 +23,9 @@ from coms6998_hw2.fashion_training import BATCH_SIZE, MOMENTUM, Plan, Run, batch
 from coms6998_hw2.range_rules import debiased_average, falling_range, running_mean_of_epoch, valley
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
-from utils.runs import complete_seeds, geometric_interval, mean_interval, write_summary
+from utils.intervals import geometric_interval, mean_interval
+from utils.provenance import provenance
+from utils.runs import complete_seeds, write_summary
 
 STEM = "p4_2_learning_rate_range"
 EPOCHS = 5  # question 4.2, like the next line
@@ -202,7 +204,7 @@ def main(argv: list[str] | None = None) -> None:
     swept, single = frame[frame.part != "float32"], frame[frame.part == "float32"]
     whole = complete_seeds(STEM, swept, [config for config in runs if config["part"] != "float32"])
     frame = pd.concat([whole, single[single.seed.isin(whole.seed)]])
-    summary = {**summarise(frame), "runs": {"planned": len(runs), "recorded": len(frame)}}
+    summary = {**summarise(frame), "planned": len(runs), "provenance": provenance(frame)}
     plotting.save(draw(frame, summary), STEM, options, frame.dataset.iloc[0])
     write_summary(STEM, summary, options)
 

@@ -21,7 +21,9 @@ from matplotlib.figure import Figure
 from coms6998_hw2.fashion_training import BATCH_SIZE, MOMENTUM, Plan, Run, batch_sizes, sweep
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
-from utils.runs import mean_interval, read_summary, write_summary
+from utils.intervals import mean_interval
+from utils.provenance import provenance
+from utils.runs import read_summary, write_summary
 
 STEM, RANGE_STEM = "p4_3_cyclical_learning_rate", "p4_2_learning_rate_range"
 STEP_EPOCHS, CYCLES = 8, 3  # the post's: half a cycle, and 48 epochs in all
@@ -162,7 +164,7 @@ def main(argv: list[str] | None = None) -> None:
     frame = sweep(STEM, run, runs, options)
     if "cyclical" not in set(frame.arm):
         sys.exit(f"{STEM}: no run of the cyclical arm is recorded, which the others are compared with; nothing drawn.")
-    summary = {**summarise(frame), "runs": {"planned": len(runs), "recorded": len(frame)}}
+    summary = {**summarise(frame), "planned": len(runs), "provenance": provenance(frame)}
     plotting.save(draw(frame, summary), STEM, options, frame.dataset.iloc[0])
     write_summary(STEM, summary, options)
 

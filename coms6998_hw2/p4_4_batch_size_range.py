@@ -30,7 +30,9 @@ from coms6998_hw2.range_rules import debiased_average, falling_range
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.files import say
-from utils.runs import complete_seeds, geometric_interval, mean_interval, read_summary, write_summary
+from utils.intervals import geometric_interval, mean_interval
+from utils.provenance import provenance
+from utils.runs import complete_seeds, read_summary, write_summary
 
 STEM = "p4_4_batch_size_range"
 BATCH_SIZES = [64, 128, 256, 512, 1024, 2048, 4096, 8192]  # question 4.4
@@ -316,7 +318,7 @@ def main(argv: list[str] | None = None) -> None:
     rate_summary = read_summary(RANGE_STEM, options)
     runs = data.resolve(configs(options.preset, rate_summary["lr_min"], rate_summary["lr_max"]), options)
     frame = complete_seeds(STEM, sweep(STEM, run, runs, options), runs)
-    summary = {**summarise(frame), "runs": {"planned": len(runs), "recorded": len(frame)}}
+    summary = {**summarise(frame), "planned": len(runs), "provenance": provenance(frame)}
     dataset = frame.dataset.iloc[0]
     plotting.save(draw(frame, summary, rate_summary), STEM, options, dataset)
     plotting.save(draw_noise(frame, summary), f"{STEM}_noise", options, dataset)

@@ -23,7 +23,9 @@ from coms6998_hw2.fashion_training import MICRO_BATCH, Plan, Run, batch_sizes, s
 from coms6998_hw2.p4_4_batch_size_range import STEM as BATCH_STEM
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
-from utils.runs import mean_interval, read_summary, write_summary
+from utils.intervals import mean_interval
+from utils.provenance import provenance
+from utils.runs import read_summary, write_summary
 
 STEM = "p4_6_cyclical_batch_size"
 ARMS = {
@@ -178,7 +180,7 @@ def main(argv: list[str] | None = None) -> None:
     other = sweep(p4_3.STEM, p4_3.run, cyclical, options)
     runs = data.resolve(configs(options.preset, rate_range, batch_range, cyclical), options)
     frame = sweep(STEM, run, runs, options)
-    summary = {**summarise(frame, other), "runs": {"planned": len(runs), "recorded": len(frame)}}
+    summary = {**summarise(frame, other), "planned": len(runs), "provenance": provenance(frame)}
     plotting.save(draw(frame, other), STEM, options, frame.dataset.iloc[0])
     write_summary(STEM, summary, options)
 

@@ -18,6 +18,7 @@ from ist597_norms import norms
 from ist597_norms.cnn import CNN, one_thread_each
 from utils import plotting
 from utils.cli import parse_args
+from utils.provenance import provenance
 from utils.runs import run_all, write_summary
 
 STEM = "p1_check_gradients"
@@ -366,13 +367,12 @@ def draw(frame, summary: dict) -> Figure:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run what is not recorded yet, then write the summary and the figure."""
+    """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv)
     frame = run_all(STEM, run, configs(options.preset), options)
-    summary = summarise(frame)
-    figure = draw(frame, summary)
+    summary = {**summarise(frame), "provenance": provenance(frame)}
+    plotting.save(draw(frame, summary), STEM, options)
     write_summary(STEM, summary, options)
-    plotting.save(figure, STEM, options)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,9 @@ from matplotlib.figure import Figure
 from ist597_norms.cnn import CNN, FILTERS, MOMENTUM, POOL, WEIGHT_DEVIATION, accuracy_function, one_thread_each
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
-from utils.runs import mean_interval, run_all, write_summary
+from utils.intervals import mean_interval
+from utils.provenance import provenance
+from utils.runs import run_all, write_summary
 
 STEM = "p1_compare_norms"
 DATASETS = {"fashion_mnist": (60_000, 28), "cifar10": (50_000, 32)}  # training images, and their height
@@ -353,7 +355,7 @@ def main(argv: list[str] | None = None) -> None:
     seeds = range(1, PRESETS[options.preset]["seeds"])
     again = [tuned_config(base, options.preset, *best, seed) for best in best_rates(first).items() for seed in seeds]
     frame = pd.concat([first, sweep(again)], ignore_index=True)
-    summary = summarise(frame)
+    summary = {**summarise(frame), "provenance": provenance(frame)}
     for suffix, drawn in (("", draw), ("_rates", draw_rates), ("_relu", draw_relu), ("_batch_size", draw_batch_sizes)):
         plotting.save(drawn(frame, summary), stem + suffix, options, frame.dataset.iloc[0])
     write_summary(stem, summary, options)

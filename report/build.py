@@ -1,4 +1,4 @@
-"""Draw every figure and compile both PDFs from what is recorded; trains nothing.
+"""Draw every figure and their contact sheet, and compile both PDFs from what is recorded; trains nothing.
 
     python report/build.py                  report/*.pdf and figures/ from the committed records
     python report/build.py --preset quick   build/quick/*.pdf from the quick preset's
@@ -18,6 +18,7 @@ import typst
 
 from utils.cli import ROOT, Options, parse_args
 from utils.files import say, shown, write_whole
+from utils.gallery import contact_sheet
 
 # The same bytes for the same results: a fixed date in the PDF, and only the fonts that typst brings.
 TIMESTAMP = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
@@ -72,6 +73,7 @@ def main(argv: list[str] | None = None) -> None:
     for source in sorted((ROOT / "report").glob("*.typ")):
         if source.stem != "template":
             compile_report(source, options)
+    contact_sheet(options)
 
 
 if __name__ == "__main__":

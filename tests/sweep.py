@@ -12,7 +12,8 @@ import numpy as np
 
 from utils import plotting
 from utils.cli import parse_args
-from utils.runs import mean_interval, run_all, write_summary
+from utils.intervals import mean_interval
+from utils.runs import run_all, write_summary
 
 STEM = "sweep"
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from coms6998_hw2 import p3_lenet5 as p3
 from coms6998_hw2.layer_statistics import co_adaptation, drift, inputs_of, noise_of_running_mean, variance_shift
+from coms6998_hw2.lenet5_figures import LAYERS
 from coms6998_hw2.models import LeNet5
 from utils import data
 from utils.training import Trainer, on_device
@@ -58,7 +59,7 @@ def test_dropout_right_before_batch_norm_halves_the_variance_at_test_time(record
     pixels, labels = torch.randn(4000, 1, 32, 32), torch.zeros(4000, dtype=torch.long)
     trainer.train(pixels, labels, np.arange(4000).reshape(-1, 100), [1e-9] * 40)
     assert variance_shift(trainer, pixels)["c1"] == pytest.approx(0.5, rel=0.1)
-    assert set(records["dropout_bn"]["variance_shift"]) == set(p3.LAYERS)
+    assert set(records["dropout_bn"]["variance_shift"]) == set(LAYERS)
 
 
 def test_what_a_module_receives_is_what_the_layer_before_it_computes(images):
@@ -66,7 +67,7 @@ def test_what_a_module_receives_is_what_the_layer_before_it_computes(images):
     trainer = Trainer(LeNet5(), CPU, p3.preparation(images[0][:100], standardized=True), learning_rate=0.1)
     pixels, _ = on_device(images[0][:100], images[1][:100], CPU)
     found = inputs_of(trainer, pixels, nn.Tanh)
-    assert list(found) == list(p3.LAYERS)
+    assert list(found) == list(LAYERS)
     convolved = trainer.model.c1[0](trainer.prepare(pixels))  # (100, 6, 28, 28)
     assert found["c1"].shape == (100 * 28 * 28, 6)
     expected = convolved.double().mean((0, 2, 3))
@@ -106,19 +107,21 @@ def test_the_noise_of_a_running_mean_is_what_batch_norm_shows_at_fixed_weights()
     assert noise_of_running_mean(64) == pytest.approx(measured, rel=0.04)
 
 
+def table(*rows):
+    """Return runs of every variant: (seed, rate, last validation accuracy, test accuracy)."""
+    names = ("seed", "learning_rate", "validation_accuracy", "test_accuracy")
+    runs = [dict(zip(names, (seed, rate, [0.0, score], test), strict=True)) for seed, rate, score, test in rows]
+    return pd.DataFrame([{"variant": v, "images": 100, "epochs": 2, **run} for run in runs for v in p3.VARIANTS])
+
+
 def test_the_rate_is_chosen_on_validation_and_not_on_the_test_set():
-    rows = [
-        {
-            "variant": variant,
-            "seed": seed,
-            "learning_rate": rate,
-            "validation_accuracy": [0.0, score],
-            "test_accuracy": t,
-        }
-        for variant in p3.VARIANTS
-        for seed, rate, score, t in ((0, 0.01, 0.8, 0.9), (0, 0.03, 0.9, 0.1), (1, 0.1, 0.99, 0.99))
-    ]
-    assert p3.best_rates(pd.DataFrame(rows)) == dict.fromkeys(p3.VARIANTS, 0.03)
+    frame = table((0, 0.01, 0.8, 0.9), (0, 0.03, 0.9, 0.1), (1, 0.1, 0.99, 0.99))
+    assert p3.best_rates(frame, 100, 2, seeds=[0]) == dict.fromkeys(p3.VARIANTS, 0.03)
+
+
+def test_what_one_seed_finds_is_compared_with_the_common_rate_over_all():
+    frame = table((0, 0.01, 0.91, 0), (0, 0.03, 0.90, 0), (1, 0.01, 0.80, 0), (1, 0.03, 0.90, 0), (0, 0.1, 0.99, 0))
+    assert p3.best_rates(frame, 100, 2, seeds=[0, 1]) == dict.fromkeys(p3.VARIANTS, 0.03)
 
 
 def test_the_schedule_ends_at_zero_and_starts_at_the_rate():
@@ -128,16 +131,25 @@ def test_the_schedule_ends_at_zero_and_starts_at_the_rate():
 
 
 def test_every_run_of_the_protocol_is_there_once():
-    configs = p3.configs("full") + p3.tuned_configs("full", dict.fromkeys(p3.VARIANTS, 0.1))
+    configs = p3.configs("full")
+    scores = [0.8 + 0.1 * (config["learning_rate"] == 0.1) for config in configs]
+    frame = pd.DataFrame([{**c, "validation_accuracy": [score]} for c, score in zip(configs, scores, strict=True)])
+    configs += p3.repeated_configs("full", frame)
     names = [config["name"] for config in configs]
     assert len(set(names)) == len(names)
     for variant in p3.VARIANTS:
-        for rate in (p3.COMMON_RATE, 0.1):
-            seeds = {c["seed"] for c in configs if (c["variant"], c["learning_rate"], c["images"], c["epochs"])
-                     == (variant, rate, 55_000, 20)}  # fmt: skip
-            assert seeds == set(range(5))
-        for images in (5500, 550):
-            assert sum(c["variant"] == variant and c["images"] == images for c in configs) == 5
+        for images, epochs, rates in ((55_000, 20, (p3.COMMON_RATE, 0.1)), (5500, 120, (0.1,)), (550, 400, (0.1,))):
+            for rate in p3.PRESETS["full"]["rates"]:
+                seeds = {c["seed"] for c in configs if (c["variant"], c["learning_rate"], c["images"], c["epochs"])
+                         == (variant, rate, images, epochs)}  # fmt: skip
+                assert seeds == (set(range(5)) if rate in rates else {0})
+
+
+def test_a_longer_run_is_evaluated_less_often(dataset, monkeypatch):
+    monkeypatch.setattr(p3, "EVALUATIONS", 2)
+    config = p3.config("quick", "none", rate=0.03, images=80, epochs=5, seed=0)
+    result = p3.run({**config, "dataset": dataset, "loaded": 400})
+    assert len(result["train_loss"]) == len(result["drift"]["c1"]) + 1 == 2  # after the second and the fourth epoch
 
 
 def test_with_one_channel_batch_norm_at_the_input_changes_nothing_in_training(images):

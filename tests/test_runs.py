@@ -12,14 +12,9 @@ from scipy import stats
 
 from utils import runs
 from utils.cli import Options
-from utils.runs import (
-    complete_seeds,
-    fraction_interval,
-    geometric_interval,
-    mean_interval,
-    run_all,
-    write_summary,
-)
+from utils.intervals import fraction_interval, geometric_interval, mean_interval
+from utils.provenance import provenance
+from utils.runs import complete_seeds, run_all, write_summary
 
 
 def square(config):
@@ -163,3 +158,14 @@ def test_intervals_are_those_of_the_textbooks():
         geometric_interval([1, 0])
     wilson = fraction_interval(9, 10)  # Wilson (1927): (0.5958, 0.9821)
     assert (wilson["fraction"], wilson["low"], wilson["high"]) == pytest.approx((0.9, 0.5958, 0.9821), abs=1e-4)
+
+
+def test_a_summary_says_where_its_runs_come_from(options):
+    frame = run_all("stem", lambda config: {"x": 1, "precision": config["p"]}, [
+        {"name": f"{p}{seed}", "p": p, "seed": seed} for p, seed in (("bfloat16", 0), ("float32", 0), ("float32", 1))
+    ], options)  # fmt: skip
+    found = provenance(frame)
+    assert found["runs"] == 3 and found["seconds"] == pytest.approx(frame.seconds.sum())
+    assert {row["precision"]: row["runs"] for row in found["environments"]} == {"bfloat16": 1, "float32": 2}
+    assert all({"python", "numpy", "device"} <= row.keys() and "commit" not in row for row in found["environments"])
+    assert sum(found["commits"].values()) == 3 and found == provenance(frame.iloc[::-1])

@@ -7,7 +7,9 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike
 
 from utils.cli import Options
@@ -15,6 +17,7 @@ from utils.files import say, shown, write_whole
 
 STYLE = Path(__file__).with_name("report.mplstyle")
 WIDTH = 5.5  # inches: the report's column
+NARROW = 0.8 * WIDTH  # for single panels, which the report prints at 80% of the column
 
 # Okabe and Ito's colour-blind-safe palette; a variant has one color in every figure.
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
@@ -49,14 +52,16 @@ COLORS = {
 }
 
 
-def subplots(rows: int = 1, columns: int = 1, height: float = 3.0, **keywords: Any) -> tuple[Figure, np.ndarray]:
-    """Return a figure as wide as the report's column and `height` inches high, and its axes (rows, columns)."""
+def subplots(
+    rows: int = 1, columns: int = 1, height: float = 3.0, width: float = WIDTH, **keywords: Any
+) -> tuple[Figure, np.ndarray]:
+    """Return a figure of `width` (default: the report's column) by `height` inches, and its axes (rows, columns)."""
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
     mpl.rcdefaults()
     plt.style.use(STYLE)
-    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False, **keywords)
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, **keywords)
     return figure, axes
 
 
@@ -64,6 +69,11 @@ def label_panels(axes: np.ndarray) -> None:
     """Write a, b, c, ... at the upper left of the axes."""
     for letter, ax in zip("abcdefghijklmnopqrstuvwxyz", axes.flat, strict=False):
         ax.set_title(letter, loc="left", fontweight="bold")
+
+
+def in_percent(axis: Axis, decimals: int | None = None) -> None:
+    """Label an axis of fractions in percent, as the report's text and tables give them."""
+    axis.set_major_formatter(PercentFormatter(1, decimals))
 
 
 def show_interval(

@@ -5,15 +5,11 @@ write_summary(stem, summarise(frame), options)    # what the figures' captions a
 """
 
 import contextlib
-import functools
-import importlib
 import json
 import math
 import multiprocessing
 import os
-import platform
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -28,14 +24,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
-from scipy import stats
 from tqdm import tqdm
 
-from utils.cli import DEFAULTS, ROOT, Options
+from utils.cli import DEFAULTS, Options
 from utils.files import locked, say, shown, write_whole
-
-CONFIDENCE = 0.95
+from utils.provenance import environment
 
 
 def run_all(
@@ -55,7 +48,7 @@ def run_all(
     environment. A record is valid exactly when its config equals the requested one. With several `workers`, as many
     processes share the runs; `run` must then be picklable and see to its own number of threads. On a Ray cluster
     (options.ray) a run asks for `threads` CPUs, and for `gpu_share` of a GPU where there are any. Columns: the
-    config's keys, the result's.
+    config's keys, the result's, "seconds" and "environment".
     Ends the program with status 1 where a run raised (the others are recorded first), where with --replot a record is
     missing, and where the folder cannot be written; with 130 or 143 where it was interrupted, saying how to resume.
     With `allow_missing`, for sweeps of days, --replot says how many records are missing and returns the others.
@@ -80,7 +73,10 @@ def run_all(
     records = [record for path, config in paths.items() if (record := read_record(path, config)) is not None]
     if len(records) < len(paths) and not (options.replot and allow_missing):
         sys.exit(f"{stem}: {len(paths) - len(records)} records have vanished from {shown(folder)}; run it again.")
-    return pd.DataFrame([{**record["config"], **record["result"], "seconds": record["seconds"]} for record in records])
+    beside = ("seconds", "environment")
+    return pd.DataFrame(
+        [{**record["config"], **record["result"], **{key: record[key] for key in beside}} for record in records]
+    )
 
 
 def complete_seeds(stem: str, frame: pd.DataFrame, configs: list[dict]) -> pd.DataFrame:
@@ -128,35 +124,6 @@ def read_summary(stem: str, options: Options) -> dict:
         sys.exit(f"{shown(path)} is missing: run the script {stem}.py with the same flags first.")
     except ValueError as error:
         sys.exit(f"{shown(path)} is not a summary ({error}): run the script {stem}.py again.")
-
-
-def mean_interval(values: ArrayLike) -> dict:
-    """Return {"mean", "low", "high", "n"}: the mean of the values with Student's 95% confidence interval.
-
-    NaN (a diverged run) counts neither in the mean nor in n; the interval is NaN where n < 2.
-    """
-    numbers = np.asarray(values, dtype=float)
-    numbers = numbers[np.isfinite(numbers)]
-    n, mean = len(numbers), numbers.mean() if len(numbers) else math.nan
-    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * stats.sem(numbers) if n > 1 else math.nan
-    return {"mean": mean, "low": mean - half, "high": mean + half, "n": n}
-
-
-def geometric_interval(values: ArrayLike) -> dict:
-    """Return {"mean", "low", "high", "n"} of positive values: the geometric mean, its interval taken on the logs.
-
-    NaN counts as in `mean_interval`; raises ValueError for a value that is not positive.
-    """
-    if np.any(np.asarray(values, dtype=float) <= 0):
-        raise ValueError(f"a geometric mean needs positive values, not {np.min(values)}")
-    interval = mean_interval(np.log(np.asarray(values, dtype=float)))
-    return {key: value if key == "n" else math.exp(value) for key, value in interval.items()}
-
-
-def fraction_interval(successes: int, n: int) -> dict:
-    """Return {"fraction", "low", "high", "n"}: a share of n with Wilson's 95% interval."""
-    interval = stats.binomtest(int(successes), int(n)).proportion_ci(CONFIDENCE, method="wilson")
-    return {"fraction": successes / n, "low": interval.low, "high": interval.high, "n": int(n)}
 
 
 def progress(items: Iterable, total: int, label: str) -> Iterator:
@@ -281,26 +248,6 @@ def _follow_parent():
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def environment() -> dict:
-    """Return what a record says of the versions and the commit it was computed with."""
-    found = {"python": platform.python_version(), "numpy": np.__version__, "commit": _commit()}
-    for library in ("torch", "tensorflow"):
-        if library in sys.modules:
-            found[library] = importlib.import_module(library).__version__
-    return found
-
-
-@functools.cache
-def _commit():
-    def git(*words):
-        return subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("-modified" if git("status", "--porcelain", "--", "*.py") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def _refuse(constant):

@@ -27,7 +27,9 @@ from coms6998_hw2.models import LeNet5, MiniGoogLeNet
 from coms6998_hw2.p3_lenet5 import preparation
 from utils import data
 from utils.cli import ROOT, Options
-from utils.runs import environment, geometric_interval, mean_interval, write_summary
+from utils.intervals import geometric_interval, mean_interval
+from utils.provenance import environment
+from utils.runs import write_summary
 from utils.training import Trainer, fastest_precision, on_device, split_in_batches
 
 BATCH_SIZE, ROUNDS, IMAGES = 64, 3, 55_000

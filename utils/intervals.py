@@ -1,0 +1,38 @@
+"""Means and shares with 95% confidence intervals, as plain dicts: {"mean", "low", "high", "n"}."""
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+
+def mean_interval(values: ArrayLike) -> dict:
+    """Return {"mean", "low", "high", "n"}: the mean of the values with Student's 95% confidence interval.
+
+    NaN (a diverged run) counts neither in the mean nor in n; the interval is NaN where n < 2.
+    """
+    numbers = np.asarray(values, dtype=float)
+    numbers = numbers[np.isfinite(numbers)]
+    n, mean = len(numbers), numbers.mean() if len(numbers) else math.nan
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * stats.sem(numbers) if n > 1 else math.nan
+    return {"mean": mean, "low": mean - half, "high": mean + half, "n": n}
+
+
+def geometric_interval(values: ArrayLike) -> dict:
+    """Return {"mean", "low", "high", "n"} of positive values: the geometric mean, its interval taken on the logs.
+
+    NaN counts as in `mean_interval`; raises ValueError for a value that is not positive.
+    """
+    if np.any(np.asarray(values, dtype=float) <= 0):
+        raise ValueError(f"a geometric mean needs positive values, not {np.min(values)}")
+    interval = mean_interval(np.log(np.asarray(values, dtype=float)))
+    return {key: value if key == "n" else math.exp(value) for key, value in interval.items()}
+
+
+def fraction_interval(successes: int, n: int) -> dict:
+    """Return {"fraction", "low", "high", "n"}: a share of n with Wilson's 95% interval."""
+    interval = stats.binomtest(int(successes), int(n)).proportion_ci(CONFIDENCE, method="wilson")
+    return {"fraction": successes / n, "low": interval.low, "high": interval.high, "n": int(n)}
