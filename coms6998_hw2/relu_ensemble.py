@@ -7,12 +7,13 @@ elementwise, so one optimizer serves all. The R networks lie next to the last ax
     x         (R, n)                                  a row of points for each network
 """
 
-import sys
 from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 import torch
+
+from utils.files import warn
 
 HALF_INTERVAL = np.sqrt(7)  # the inputs are uniform in [-sqrt 7, sqrt 7]
 CHUNK = 1000  # networks held in memory at a time
@@ -165,7 +166,7 @@ def compile_or_explain(function: Callable) -> tuple[Callable, Callable[[], bool]
                 return compiled(*arguments)
             except torch._dynamo.exc.BackendCompilerFailed as error:
                 reason = str(error).strip().splitlines()[0]
-                print(f"torch.compile does not work here ({reason}); going on without, slower.", file=sys.stderr)
+                warn(f"torch.compile does not work here ({reason}); going on without, slower.")
                 broken.append(True)
         return function(*arguments)
 

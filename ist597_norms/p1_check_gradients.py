@@ -127,6 +127,7 @@ def by_torch(norm: str, tensors: dict, names: list[str]) -> dict[str, np.ndarray
     import torch
     from torch.nn import functional
 
+    torch.set_num_threads(1)  # with more, the order of a sum would depend on the machine
     t = {name: torch.tensor(value, requires_grad=name in names) for name, value in tensors.items()}
     convolutional = t["x"].ndim == 4
     x = t["x"].permute(0, 3, 1, 2) if convolutional else t["x"]

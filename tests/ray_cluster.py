@@ -23,7 +23,7 @@ class Cluster:
     """A head and further nodes with one CPU each; `environment` is what a driver needs to join it at `address`."""
 
     def __init__(self):
-        """Start the head, bound to loopback, with a token of its own."""
+        """Start the head at a loopback address, with a token of its own, without which no one can use its ports."""
         with socket.socket() as free:
             free.bind((LOOPBACK.format(2), 0))
             self.address = f"{LOOPBACK.format(2)}:{free.getsockname()[1]}"

@@ -36,6 +36,7 @@ def test_quick_stays_out_of_the_committed_folders(tmp_path):
         (["--data-dir"], ["--data-dir", "expected one argument"]),
         (["--data-dir", __file__], ["--data-dir", __file__, "not a folder"]),
         (["--output", __file__], ["--output", __file__, "not a folder"]),
+        (["--output", "a" * 300], ["--output", "aaa", "File name too long"]),
         (["--fresh", "--replot"], ["--replot", "not allowed with argument --fresh"]),
         (["--pre", "quick"], ["--pre", "unrecognized"]),
         (["--seeds", "3"], ["--seeds", "unrecognized"]),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from faults import fault
 from ray_cluster import Cluster, kill
+from sweep import LARGE
 
 from utils import cli
 
@@ -30,10 +31,10 @@ def cluster():
         cluster.close()
 
 
-def start(output, runs, pause, address, cluster=None, cause=None):
+def start(output, runs, pause, address, cluster=None, cause=None, flags=(), **environment):
     settings = {"SWEEP_RUNS": str(runs), "SWEEP_PAUSE": str(pause)} | ({"SWEEP_FAULT": cause} if cause else {})
-    words = [sys.executable, str(SWEEP), "--output", str(output), "--ray", address]
-    environment = {**(cluster.environment if cluster else os.environ), **settings}
+    words = [sys.executable, str(SWEEP), "--output", str(output), "--ray", address, *flags]
+    environment = {**(cluster.environment if cluster else os.environ), **settings, **environment}
     return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -78,15 +79,41 @@ def test_a_killed_driver_started_again_runs_only_what_has_no_record(cluster, alo
     assert len({record["environment"]["device"] for record in found.values()}) >= 2, "one node did everything"
 
 
-@fault(
-    "Ray: a run is out of memory, or kills its worker every time",
-    "its config is named, status 1; the others are recorded",
-)
+def test_a_script_that_computes_with_torch_gives_the_same_bits(cluster, tmp_path):
+    """Ray gives a run one thread for each of its CPUs, a process of this machine has all: no result may show it."""
+    code = (
+        "import sys; from ist597_norms import p1_check_gradients as m\n"
+        "m.PRESETS['quick'].update(shapes=['dense'], steps=2); m.main(sys.argv[1:])"
+    )
+    found = []
+    for name, flags in (("alone", []), ("ray", ["--ray", cluster.address])):
+        words = [sys.executable, "-c", code, "--preset", "quick", "--output", tmp_path / name, *flags]
+        subprocess.run(words, env=cluster.environment, check=True, capture_output=True)
+        records = sorted((tmp_path / name / "results" / "p1_check_gradients").glob("*.json"))
+        found.append({path.name: json.loads(path.read_text())["result"] for path in records})
+    assert found[0] == found[1] and any("torch" in name for name in found[0])
+
+
+@fault("Ray: a run raises an error, or kills its worker every time", "it is named, status 1; the others are recorded")
 @pytest.mark.parametrize(("cause", "said"), [("raise", "MemoryError: out of memory"), ("kill", "WorkerCrashedError")])
-def test_a_worker_out_of_memory_is_reported_with_its_config(cluster, tmp_path, cause, said):
+def test_a_run_that_cannot_end_is_reported_with_its_config(cluster, tmp_path, cause, said):
     driver = start(tmp_path, 4, 0, cluster.address, cluster, cause)
     _, stderr = driver.communicate(timeout=120)
     assert driver.returncode == 1 and said in stderr and "1 of 4 runs failed" in stderr, stderr
+    assert '"seed": 0' in stderr and sorted(records(tmp_path)) == ["run1", "run2", "run3"]
+
+
+@fault("Ray: a run takes more memory than there is", "it is named, status 1; the others are recorded")
+def test_a_worker_out_of_memory_is_reported_with_its_config(tmp_path):
+    sizes = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    total, free = (int(sizes[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))
+    if free < 1.5 * LARGE:
+        pytest.skip("there is too little memory here to fill some of it")
+    threshold = (total - free + 0.7 * LARGE) / total  # of all memory: above it Ray kills the largest worker
+    settings = {"RAY_memory_usage_threshold": f"{threshold:.3f}", "RAY_task_oom_retries": "1"}
+    driver = start(tmp_path, 4, 0, "local", cause="memory", **settings)
+    _, stderr = driver.communicate(timeout=180)
+    assert driver.returncode == 1 and "OutOfMemoryError" in stderr and "1 of 4 runs failed" in stderr, stderr
     assert '"seed": 0' in stderr and sorted(records(tmp_path)) == ["run1", "run2", "run3"]
 
 
@@ -110,12 +137,20 @@ def test_the_sweep_ends_complete_and_correct_when_a_node_is_killed(cluster, alon
 
 
 @fault("Ray: nobody answers at the address", "a sentence, status 1, nothing run")
-@pytest.mark.parametrize("address", ["127.0.0.1:9", "no.such.host.invalid:6379", "nonsense"])
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "no.such.host.invalid:6379", "nonsense", "..:80", f"{'x' * 70}:1"])
 def test_a_wrong_address_is_one_sentence(tmp_path, address):
     driver = start(tmp_path, 1, 0, address)
     _, stderr = driver.communicate(timeout=60)
     assert driver.returncode == 1 and f"--ray {address}: n" in stderr and "nothing was run" in stderr, stderr
     assert "Traceback" not in stderr and not paths(tmp_path)
+
+
+@fault("Ray: --device cuda on a cluster without a GPU", "a sentence, status 1, nothing run")
+def test_a_cluster_without_gpus_is_told_from_one_with_them(cluster, tmp_path):
+    driver = start(tmp_path, 4, 0, cluster.address, cluster, flags=["--device", "cuda"])
+    _, stderr = driver.communicate(timeout=120)
+    assert driver.returncode == 1 and "--device cuda needs a GPU" in stderr and not paths(tmp_path), stderr
+    assert "Traceback" not in stderr
 
 
 @fault("Ray: someone without the token", "a sentence, status 1, nothing run")
@@ -127,7 +162,7 @@ def test_without_the_token_nobody_joins(cluster, tmp_path):
 
 
 def test_a_cluster_of_this_machine_listens_on_loopback_alone(alone, tmp_path):
-    driver = start(tmp_path, 24, 0.2, "local")
+    driver = start(tmp_path, 24, 0.2, "local", RAY_ADDRESS="127.0.0.1:9")  # somebody else's cluster, not meant here
     wait_for_records(tmp_path, 1, driver)
     family = descendants(driver.pid)
     addresses = listening(family)

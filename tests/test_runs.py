@@ -115,13 +115,22 @@ def test_what_is_no_json_is_refused_by_type(options, capsys):
                                       '{"config": {"seed": 0}, "result": {}, "seconds": 1}',
                                       '{"config": {"seed": 0}, "result": {"a": 1}, "seconds": "1"}',
                                       '{"seed": 0, "accuracy": 0.9}',
-                                      '{"config": {"seed": 1}, "result": {"a": 1}, "seconds": 1}'])  # fmt: skip
-@fault("a record is empty, edited into nonsense, or of another version", "it does not count, and is run again")
+                                      '{"config": {"seed": 0}, "result": {"a": 1}, "seconds": 1}', "[" * 100_000,
+                                      '{"config": {"seed": 1}, ENVIRONMENT}', '{"config": {"seed": 0.0}, ENVIRONMENT}',
+                                      '{"config": {"seed": false}, ENVIRONMENT}'])  # fmt: skip
+@fault("a record is empty, edited into nonsense, or of another config", "it does not count, and is run again")
 def test_a_record_of_nonsense_is_run_again(options, nonsense):
     path = options.results_dir / "stem" / "seed=0.json"
     path.parent.mkdir(parents=True)
-    path.write_text(nonsense, encoding="latin-1")
+    rest = '"result": {"a": 1}, "seconds": 1, "environment": {"commit": "unknown"}'
+    path.write_text(nonsense.replace("ENVIRONMENT", rest), encoding="latin-1")
     assert run_all("stem", lambda config: {"value": 7}, [{"seed": 0}], options).value.tolist() == [7]
+
+
+def test_a_folder_in_a_records_place_is_named_before_anything_runs(options):
+    (options.results_dir / "stem" / "seed=0.json").mkdir(parents=True)
+    with pytest.raises(SystemExit, match=r"seed=0\.json is a folder"):
+        run_all("stem", lambda config: pytest.fail("it ran"), [{"seed": 0}], options)
 
 
 def test_two_configs_with_one_name_are_refused(options):

@@ -105,7 +105,11 @@ def parse_args(doc: str, argv: list[str] | None = None, datasets: tuple[str, ...
     for flag, folder in (("--data-dir", options.data_dir), ("--output", options.output)):
         if folder == Path():
             parser.error(f"argument {flag}: '' is not a folder (choose a folder, or a path to make one)")
-        if folder is not None and folder.exists() and not folder.is_dir():
+        try:
+            wrong = folder is not None and folder.exists() and not folder.is_dir()
+        except OSError as error:  # a name too long, a link to itself
+            parser.error(f"argument {flag}: {str(folder)!r} cannot be used ({error.strerror}; choose another folder)")
+        if wrong:
             parser.error(f"argument {flag}: {str(folder)!r} is not a folder (choose a folder, or a path to make one)")
     if options.ray is None and options.device in ("cuda", "mps") and not _has(options.device):
         parser.error(

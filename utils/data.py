@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import gzip
+import hashlib
 import io
 import os
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.cli import Options
+from utils.files import warn
 
 NAMES = ("mnist", "fashion_mnist", "cifar10", "digits")
 VALIDATION, SPLIT_SEED = 5000, 0
@@ -96,7 +98,7 @@ def _usable(name: str, options: Options) -> str:
     except DataUnavailable as error:
         if options.preset == "full":
             sys.exit(str(error))
-        print(f"WARNING: {error}\nWARNING: going on with the embedded digits instead of {name}.", file=sys.stderr)
+        warn(f"WARNING: {error}\nWARNING: going on with the embedded digits instead of {name}.")
         return "digits"
     return name
 
@@ -163,14 +165,13 @@ def _verified(name: str, path: Path, md5: str, mirrors: list[str], download: boo
 
 
 def _read_verified(path: Path, md5: str) -> bytes:
-    check_md5 = _torchvision_datasets().utils.check_md5
-
+    if not path.is_file():  # a folder, a pipe, a link that leads nowhere
+        raise DamagedFile(f"{path} is no file; remove it and put the original there.")
     try:
         content = path.read_bytes()
-        intact = check_md5(path, md5)
     except OSError as error:
         raise DamagedFile(f"{path} cannot be read ({error.strerror}); remove it and put the original there.") from error
-    if not intact:
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
         raise DamagedFile(
             f"{path} is damaged: its MD5 sum is not {md5}; it was neither used nor changed. "
             f"Remove it, and it will be downloaded again, or put the original there."

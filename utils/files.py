@@ -3,12 +3,17 @@
 import contextlib
 import fcntl
 import os
+import platform
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from utils.cli import ROOT
+
+# The end of a half-written file's name. The lock below holds among the processes of one machine; where several share
+# a folder, each has names of its own.
+UNFINISHED = f".{platform.node() or 'unknown'}.tmp"
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -16,7 +21,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
     Ends the program with status 1 where that is impossible (disk full, read-only folder), and leaves the old file.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name}{UNFINISHED}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path.parent):
@@ -49,9 +54,20 @@ def shown(path: Path) -> Path:
 
 
 def say(text: str) -> None:
-    """Print a line; if nobody reads the output any more, go on without a word."""
+    """Print a line; if nobody reads the output any more, or it cannot be written, go on without a word."""
+    _print(text, sys.stdout)
+
+
+def warn(text: str) -> None:
+    """Do the same on the standard error."""
+    _print(text, sys.stderr)
+
+
+def _print(text: str, stream: TextIO | None) -> None:
+    if stream is None:  # closed by whoever started this program
+        return
     try:
-        print(text, flush=True)
-    except BrokenPipeError:
+        print(text, file=stream, flush=True)
+    except OSError:  # the reader has left, the log's disk is full, ...
         # What is left in the buffer goes nowhere, too, when the program ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -19,18 +19,22 @@ CONNECT = 10  # seconds
 LOCAL = "local"  # --ray without an address
 
 
-def attempts(attempt: Callable, jobs: dict, address: str, threads: int, gpu_share: float) -> Iterator[tuple]:
+def attempts(
+    attempt: Callable, jobs: dict, address: str, threads: int, gpu_share: float, gpu_needed: bool = False
+) -> Iterator[tuple]:
     """Yield (key, record, error) as each of the jobs {key: arguments} ends: `attempt(*arguments)` is (record, error).
 
     A job takes `threads` CPUs and, where the cluster has GPUs, `gpu_share` of one. `error` is None, or says what
     happened to a job whose worker or node was lost for the fourth time. Ends the program with status 1 where there is
-    no such cluster, or none of its nodes has as many CPUs.
+    no such cluster, none of its nodes has as many CPUs, or a GPU is needed and none is there.
     """
     ray = _connect(address, threads)
     try:
         largest = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
         if largest < threads:
             sys.exit(f"--ray {address}: a run needs {threads} CPUs, the largest node has {largest:g}; nothing was run.")
+        if gpu_needed and not ray.cluster_resources().get("GPU"):
+            sys.exit(f"--ray {address}: --device cuda needs a GPU, and the cluster has none; nothing was run.")
         gpus = gpu_share if ray.cluster_resources().get("GPU") else 0
         task = ray.remote(attempt).options(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)
         running = {task.remote(*arguments): key for key, arguments in jobs.items()}
@@ -50,6 +54,7 @@ def _connect(address, threads):
     # Anyone who reaches an open Ray port can run code here: tokens, and no port but on loopback.
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_task_oom_retries", str(RETRIES))  # else Ray repeats for ever what lacks memory
     if address == LOCAL:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         # Meant for other systems, this keeps Ray from replacing 127.0.0.1 by an address that others reach.
@@ -57,16 +62,19 @@ def _connect(address, threads):
     elif (host_and_port := address.rsplit(":", 1))[-1].isdecimal():
         try:  # Ray itself would try for ten minutes
             socket.create_connection((host_and_port[0], int(host_and_port[1])), timeout=CONNECT).close()
-        except OSError as error:
+        except (OSError, ValueError, OverflowError) as error:  # the latter two: no name, no port
             sys.exit(f"--ray {address}: nobody answers there ({error}); nothing was run.")
-    import ray
+    try:
+        import ray
+    except ImportError as error:
+        sys.exit(f"--ray: Ray is installed but cannot be imported ({error}); nothing was run.")
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         if address == LOCAL:
             cpus = max(os.cpu_count() or 1, threads)
-            ray.init(_node_ip_address=LOOPBACK, num_cpus=cpus, include_dashboard=False, **quiet)
+            ray.init("local", _node_ip_address=LOOPBACK, num_cpus=cpus, include_dashboard=False, **quiet)
         else:
             ray.init(address, **quiet)
     except Exception as error:  # Ray raises its own errors, ConnectionError, RuntimeError and ValueError here

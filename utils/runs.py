@@ -27,7 +27,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from utils.cli import DEFAULTS, Options
-from utils.files import locked, say, shown, write_whole
+from utils.files import UNFINISHED, locked, say, shown, warn, write_whole
 from utils.provenance import environment
 
 
@@ -63,8 +63,10 @@ def run_all(
         missing = f"{stem}: {len(todo)} of {len(configs)} runs are not recorded in {shown(folder)} ({names})"
         if not allow_missing or len(todo) == len(configs):
             sys.exit(f"{missing}; nothing drawn.")
-        print(f"{missing}; only the others are drawn and summarised.", file=sys.stderr)
+        warn(f"{missing}; only the others are drawn and summarised.")
     if not options.replot:
+        if blocked := [shown(path) for path in todo if path.is_dir()]:
+            sys.exit(f"{stem}: {blocked[0]} is a folder, where a record should be; remove it. Nothing was run.")
         if options.ray is not None:
             attempts = _attempts_on_ray(run, todo, options, threads, gpu_share)
         else:
@@ -101,8 +103,10 @@ def read_record(path: Path, config: dict) -> dict | None:
     """Return the record at `path` if it is one of exactly this config, else None."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-        valid = record["config"] == config and len({**record["result"]}) > 0 and record["seconds"] >= 0
-    except (OSError, ValueError, KeyError, TypeError):
+        same = _dumps(record["config"]) == _dumps(to_json(config)[0])  # unlike ==, this tells 1, 1.0 and true apart
+        valid = same and len({**record["result"]}) > 0 and record["seconds"] >= 0
+        valid = valid and isinstance(record["environment"]["commit"], str)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return record if valid else None
 
@@ -137,7 +141,7 @@ def progress(items: Iterable, total: int, label: str) -> Iterator:
         now = time.monotonic()
         if now - shown > 10:
             shown, left = now, (now - start) / done * (total - done)
-            print(f"{label}: {done}/{total} done, about {left:.0f} s left", file=sys.stderr, flush=True)
+            warn(f"{label}: {done}/{total} done, about {left:.0f} s left")
 
 
 def to_json(value: Any, digits: int | None = None) -> tuple[Any, bool]:
@@ -176,7 +180,7 @@ def _run(stem, todo, folder, attempts, pooled):
     with _resumable(stem, pooled), contextlib.closing(attempts):
         for path, record, error in progress(attempts, len(todo), stem):
             if error:
-                print(error, file=sys.stderr)
+                warn(error)
                 failed.append(todo[path])
             elif record:
                 _write(path, record)
@@ -191,15 +195,29 @@ def _attempts(run, todo, options, workers):
         for path, config in todo.items():
             yield path, *_attempt(run, path, config, options)
         return
+    left = dict(todo)
+    while left:
+        with contextlib.closing(_pool(run, dict(left), options, workers)) as finished:
+            for path, record, error in finished:
+                del left[path]
+                yield path, record, error
+        # A worker that is killed takes its pool along. Those that may have been in flight are tried again, each alone,
+        # so that only a run which kills its worker again has failed.
+        for path in list(left)[: workers + 1]:
+            with contextlib.closing(_pool(run, {path: left.pop(path)}, options, workers=1)) as finished:
+                yield next(finished, (path, None, f"its worker was killed, for want of memory perhaps ({path.stem})"))
+
+
+def _pool(run, todo, options, workers):
+    """Yield (path, record, error) for each run as a process finishes it, and end early where a process is killed."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(todo)), context, initializer=_follow_parent) as pool:
         try:
             paths = {pool.submit(_attempt, run, path, config, options): path for path, config in todo.items()}
             for future in as_completed(paths):
-                try:
-                    yield paths[future], *future.result()
-                except BrokenProcessPool as error:  # a worker was killed, for want of memory perhaps
-                    yield paths[future], None, f"{error} ({paths[future].stem})"
+                yield paths[future], *future.result()
+        except BrokenProcessPool:
+            return
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for worker in multiprocessing.active_children():
@@ -213,7 +231,8 @@ def _attempts_on_ray(run, todo, options, threads, gpu_share):
 
     jobs = {path: (run, path, config, options) for path, config in todo.items()}
     gpu_share = gpu_share if options.device in ("auto", "cuda") else 0
-    for path, record, error in ray_runs.attempts(_attempt, jobs, options.ray, threads, gpu_share):
+    gpu_needed = options.device == "cuda"
+    for path, record, error in ray_runs.attempts(_attempt, jobs, options.ray, threads, gpu_share, gpu_needed):
         yield path, record, error and f"{error} ({path.stem})"
 
 
@@ -255,8 +274,11 @@ def _refuse(constant):
 
 
 def _write(path: Path, value: dict, indent: int | None = None) -> None:
-    text = json.dumps(value, allow_nan=False, sort_keys=True, indent=indent, ensure_ascii=False) + "\n"
-    write_whole(path, lambda file: file.write(text.encode()))
+    write_whole(path, lambda file: file.write((_dumps(value, indent) + "\n").encode()))
+
+
+def _dumps(value: dict, indent: int | None = None) -> str:
+    return json.dumps(value, allow_nan=False, sort_keys=True, indent=indent, ensure_ascii=False)
 
 
 def _clear_litter(folder: Path) -> None:
@@ -264,7 +286,7 @@ def _clear_litter(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder), locked(folder):
-            for leftover in folder.glob(".*.json.tmp"):
+            for leftover in folder.glob(f".*{UNFINISHED}"):
                 leftover.unlink()
     except OSError as error:
         sys.exit(f"{folder} cannot be written ({error.strerror}); nothing was run. Name another folder with --output.")
@@ -283,10 +305,7 @@ def _resumable(stem, pooled):
     try:
         yield
     except KeyboardInterrupt:
-        print(
-            f"\n{stem}: interrupted; every finished run is recorded, the same command without --fresh goes on.",
-            file=sys.stderr,
-        )
+        warn(f"\n{stem}: interrupted; every finished run is recorded, the same command without --fresh goes on.")
         status = 143 if terminated else 130
         if pooled:
             # A worker that was stopped while it sent a result leaves the pool's thread waiting for the rest, and
