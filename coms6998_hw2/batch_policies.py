@@ -70,6 +70,15 @@ def sizes_by_epoch(policy: Callable[[int], int], images: int, epochs: int) -> li
     return found
 
 
+def asked_sizes(policy: Callable[[int], int], sizes: list[np.ndarray]) -> list[np.ndarray]:
+    """Return the sizes that the policy asks for, of which an epoch's last batch may be what was left."""
+    images = int(sizes[0].sum())
+    return [
+        np.array([policy(epoch * images + seen) for seen in np.cumsum(epoch_sizes) - epoch_sizes])
+        for epoch, epoch_sizes in enumerate(sizes)
+    ]
+
+
 class cyclical_batch_sampler:
     """Batches of indices, of cyclically changing size, for `DataLoader(batch_sampler=...)`.
 
@@ -86,7 +95,8 @@ class cyclical_batch_sampler:
     >>> sampler.load_state_dict(state)
 
     Each epoch is a new permutation, decided by the seed and the number of samples seen; `state_dict` and
-    `load_state_dict` resume, also in the middle of an epoch.
+    `load_state_dict` resume, also in the middle of an epoch. The state counts what the loader has asked for: with
+    `num_workers`, that is some batches ahead of what it has handed out.
     """
 
     def __init__(self, images: int, *, seed: int = 0, **policy):
@@ -115,7 +125,7 @@ class cyclical_batch_sampler:
             batch = order[position : position + size].tolist()
             position += size
             if position > seen:
-                self.samples = epoch * self.images + position
+                self.samples = int(epoch * self.images + position)
                 yield batch
 
     def __len__(self) -> int:

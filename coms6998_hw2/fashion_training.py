@@ -39,7 +39,10 @@ def sweep(stem: str, run: Callable, configs: list[dict], options: Options) -> pd
 
 
 class Plan(list):
-    """For each epoch a pair (batch sizes, rates), one of each for every update; the sizes add up to all images."""
+    """For each epoch a pair (batch sizes, rates), one of each for every update.
+
+    The sizes add up to all images; to fewer in a last epoch that ends early.
+    """
 
     @property
     def updates(self) -> int:
@@ -60,10 +63,16 @@ def batch_sizes(images: int, batch_size: int) -> np.ndarray:
 
 def constant_plan(images: int, batch_size: int, rate: float, epochs: int) -> Plan:
     """Return the plan of `epochs` passes over the images with one batch size and one learning rate."""
-    if not rate > 0:
-        raise ValueError(f"the learning rate is {rate}; it must be positive")
+    if not 0 < rate < math.inf:
+        raise ValueError(f"the learning rate is {rate}; it must be positive and finite")
     sizes = batch_sizes(images, batch_size)
     return Plan([(sizes, np.full(len(sizes), rate))] * epochs)
+
+
+def best_of(values) -> float:
+    """Return the greatest of an epoch's values, of which those after a stop are None or NaN; NaN if all are."""
+    numbers = np.array(values, dtype=float)
+    return float(np.nanmax(numbers)) if np.isfinite(numbers).any() else math.nan
 
 
 def resize(pixels: torch.Tensor) -> torch.Tensor:
@@ -107,7 +116,7 @@ class Run:
     def epoch(self, sizes: np.ndarray, rates: np.ndarray) -> np.ndarray:
         """Train on all images once, in a new order, in batches of these sizes; return each update's loss."""
         order = self.rng.permutation(self.training)
-        batches = np.split(order, np.cumsum(sizes)[:-1])
+        batches = np.split(order, np.cumsum(sizes))[: len(sizes)]
         return self.trainer.train(self.pixels, self.labels, batches, rates)
 
     def evaluate(self, part: torch.Tensor) -> tuple[float, float]:

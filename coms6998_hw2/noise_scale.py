@@ -9,6 +9,9 @@ import math
 import numpy as np
 from scipy import stats
 
+BEHIND = 0.05  # of the loss's whole fall
+SMALLEST_FALL = 0.05  # of where it starts: less is noise
+
 
 def estimates(small, big, b_small: int, b_big: int) -> tuple[np.ndarray, np.ndarray]:
     """Return unbiased estimates (steps,) of the gradient's squared length and of its noise's, tr(covariance).
@@ -45,6 +48,32 @@ def noise_scale(small, big, b_small: int, b_big: int) -> dict:
     return {**result, "low": float(interval.low), "high": float(interval.high)}
 
 
+def falling_behind(sizes, losses, asked, constant_sizes, constant_losses, windows: int = 20) -> float:
+    """Return the batch size from which on a run with growing batches falls behind one with a constant small batch.
+
+    sizes, losses (updates,) of each run; asked (updates,): the growing run's sizes as planned. Both runs see the same
+    number of samples, which are cut in `windows` equal parts: behind is, in all that follow, a mean loss that is higher
+    by more than 5% of the whole fall of the constant run (or of 5% of its start). Returns the largest size asked for
+    where that never happens.
+    """
+    ends = np.linspace(0, min(np.sum(sizes), np.sum(constant_sizes)), windows + 1)
+    growing, constant = _by_samples(sizes, losses, ends), _by_samples(constant_sizes, constant_losses, ends)
+    fall = max(constant[0] - constant.min(), SMALLEST_FALL * constant[0])
+    behind = growing - constant > BEHIND * fall
+    ahead = np.flatnonzero(~behind)
+    first = ahead[-1] + 1 if len(ahead) else 0
+    if first == windows:
+        return float(np.max(asked))
+    return float(asked[np.searchsorted(np.cumsum(sizes), ends[first], side="right")])
+
+
+def _by_samples(sizes, losses, ends):
+    """Return the mean loss of the samples between one end and the next."""
+    seen = np.concatenate([[0], np.cumsum(sizes)])
+    total = np.concatenate([[0], np.cumsum(np.asarray(sizes) * np.asarray(losses, float))])
+    return np.diff(np.interp(ends, seen, total)) / np.diff(ends)
+
+
 def power_of_two(batch_size: float, smallest: int, largest: int) -> int:
     """Return the power of two that is nearest in the logarithm, between smallest and largest (powers of two)."""
     if not batch_size > smallest:
@@ -56,7 +85,7 @@ def automatic_range(first: float, last: float, stop: float, smallest: int, large
     """Return (b_min, b_max): powers of two near the noise scale early and late in training.
 
     Below the first the gradient is mostly noise from the start; above the last it is hardly ever. Neither exceeds
-    `stop`, where the range test's loss stops falling, nor leaves [smallest, largest]. Raises ValueError for
+    `stop`, where the range test falls behind, nor leaves [smallest, largest]. Raises ValueError for
     smallest > largest.
     """
     if not 1 <= smallest <= largest:

@@ -196,9 +196,7 @@ def summarise(frame) -> dict:
         "perceptron_better": np.mean(difference < 0),
         "equal": np.mean(difference == 0),
     }
-    summary["difference_disagreement"] = mean_interval(
-        np.array(main.disagreement["hinge"]) - main.disagreement["perceptron"]
-    )
+    summary["difference_disagreement"] = _difference(main.disagreement)
     summary["gap_to_maximum_margin"] = {
         criterion: mean_interval(accuracy["maximum margin"] - accuracy[criterion]) for criterion in CRITERIA
     }
@@ -206,23 +204,33 @@ def summarise(frame) -> dict:
         np.array(main.updates["perceptron"]) / np.array(main.novikoff["maximum margin"])
     )
     summary["sizes"] = {}
-    for row in frame[(frame.variation == "none") & (frame.criterion != "maximum margin")].itertuples():
-        summary["sizes"].setdefault(str(row.train_size), {})[row.criterion] = {
-            "accuracy": mean_interval(row.accuracy),
-            "disagreement": mean_interval(row.disagreement),
-            "converged": np.mean(row.converged),
-        }
+    for train_size, rows in frame[frame.variation == "none"].groupby("train_size", sort=False):
+        each = rows.set_index("criterion")
+        summary["sizes"][str(train_size)] = {
+            criterion: {
+                "accuracy": mean_interval(each.accuracy[criterion]),
+                "disagreement": mean_interval(each.disagreement[criterion]),
+                "converged": np.mean(each.converged[criterion]),
+            }
+            for criterion in CRITERIA
+        } | {"difference_disagreement": _difference(each.disagreement)}
     summary["variations"] = {}
     for variation, rows in frame[frame.variation != "none"].groupby("variation", sort=False):
         each = rows.set_index("criterion")
         summary["variations"][variation] = {
             **{criterion: {"accuracy": mean_interval(each.accuracy[criterion]),
                            "disagreement": mean_interval(each.disagreement[criterion])} for criterion in CRITERIA},
-            "difference": mean_interval(np.array(each.accuracy["hinge"]) - each.accuracy["perceptron"]),
+            "difference": _difference(each.accuracy),
+            "difference_disagreement": _difference(each.disagreement),
         }  # fmt: skip
     protocol = frame.iloc[0]
     summary["protocol"] = {key: protocol[key] for key in ("training_sets", "passes", "learning_rate", "test_size")}
     return summary
+
+
+def _difference(column) -> dict:
+    """Return the interval of hinge minus perceptron, training set by training set."""
+    return mean_interval(np.array(column["hinge"]) - column["perceptron"])
 
 
 def draw(frame, summary: dict) -> Figure:
@@ -234,16 +242,22 @@ def draw(frame, summary: dict) -> Figure:
     points.plot([0, 1], [0, 1], color=plotting.BLACK, linestyle=":", label="true line")
     for positive, marker in ((True, "+"), (False, "_")):
         chosen = x[(y > 0) == positive]
-        points.scatter(chosen[:, 0], chosen[:, 1], marker=marker, color=plotting.BLACK, linewidth=1, s=18)
-    for criterion, row in main.iterrows():
-        slope = -row.w[0] / row.w[1]
+        points.scatter(
+            chosen[:, 0], chosen[:, 1], marker=marker, color=plotting.BLACK, linewidth=1, s=18, clip_on=False
+        )
+    styles = {"perceptron": "-", "maximum margin": "-", "hinge": "--"}  # the last two nearly coincide: the hinge on top
+    for criterion, style in styles.items():
+        w = main.w[criterion]
+        slope = -w[0] / w[1]
         end = np.array([1, slope]) / max(1, slope)
-        points.plot([0, end[0]], [0, end[1]], color=plotting.COLORS[criterion], label=LABELS[criterion])
+        points.plot([0, end[0]], [0, end[1]], style, color=plotting.COLORS[criterion], label=LABELS[criterion])
     points.set(xlabel="$x_1$", ylabel="$x_2$", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     for criterion, row in main.iterrows():
         sns.ecdfplot(row.accuracy, ax=accuracies, color=plotting.COLORS[criterion], linewidth=1)
         accuracies.axvline(np.mean(row.accuracy), color=plotting.COLORS[criterion], linestyle="--", linewidth=0.8)
     accuracies.set(xlabel="test accuracy", ylabel="share of training sets below", xlim=(0.85, 1))
+    for axis in (accuracies.xaxis, accuracies.yaxis):
+        plotting.in_percent(axis, 0)
     sizes = summary["sizes"]
     for criterion in CRITERIA:
         intervals = [size[criterion]["disagreement"] for size in sizes.values()]

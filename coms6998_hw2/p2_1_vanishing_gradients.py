@@ -298,14 +298,17 @@ def draw(frame, summary: dict) -> Figure:
             losses = np.array(runs.train_loss.tolist(), dtype=float)
             training.plot(losses.T, color=color, linewidth=0.5, alpha=0.5)
             training.plot(losses.mean(axis=0), color=color)
-        signals.set(title=activation, yscale="log", xlabel="hidden layer", xticks=layers)
+        signals.set(
+            title={"relu": "ReLU"}.get(activation, activation), yscale="log", xlabel="hidden layer", xticks=layers
+        )
         gradients.set(yscale="log", xlabel="hidden layer", xticks=layers)
         training.set(xlabel="epoch", yscale="log", ylim=(1e-2, 20), xticks=range(losses.shape[1]))
     for ax, label in zip(axes[:, 0], ("pre-activation (rms)", "gradient / layer 5's", "training loss"), strict=True):
         ax.set_ylabel(label)
     plotting.label_panels(axes)
+    axes[0, 0].plot([], [], color="0.4", linewidth=0.8, label="theory")
     handles = {label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5)
     return figure
 
 

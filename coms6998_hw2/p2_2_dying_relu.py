@@ -224,9 +224,11 @@ def describe(runs) -> dict:
     """Return the pooled fractions of runs that differ in their seed only."""
     n = int(runs.networks.sum())
     total = {key: np.sum(np.array(runs[key].tolist()), axis=0) for key in ("collapsed", "fitted", "constant", "below")}
-    r2, left, right, value = (
-        np.concatenate(runs[key].map(_floats).to_list()) for key in ("r2", "left_range", "right_range", "value")
+    r2, left, right, value, spread = (
+        np.concatenate(runs[key].map(_floats).to_list())
+        for key in ("r2", "left_range", "right_range", "value", "range")
     )
+    constant = spread == 0
     kind = kinds(r2, left, right)
     return {
         "collapsed": fraction_interval(total["collapsed"][-1], n),
@@ -240,9 +242,7 @@ def describe(runs) -> dict:
             for i, epoch in enumerate(runs.epochs_seen.iloc[0])
         },
         "below": total["below"][-1] / n,
-        "median_value_of_collapsed": float(np.median(value[kind == "collapsed"]))
-        if (kind == "collapsed").any()
-        else None,
+        "median_value_of_constant": float(np.median(value[constant])) if constant.any() else None,
     }
 
 
@@ -284,7 +284,7 @@ def draw(frame, summary: dict) -> Figure:
     shown = frame[(frame.variation == "none") & (frame.slope == 0)].iloc[0].examples
     for kind, color in (("collapsed", plotting.BLUE), ("half", plotting.ORANGE), ("alive", plotting.GREEN)):
         if kind in shown:
-            fits.plot(grid, shown[kind], color=color, label=kind, linewidth=1)
+            fits.plot(grid, shown[kind], color=color, label={"half": "half-collapsed"}.get(kind, kind), linewidth=1)
     fits.set(xlabel="$x$", ylabel="output")
     fits.legend(loc="upper center")
     plotting.label_panels(np.array([epochs, threshold, depth, fits]))
@@ -306,20 +306,20 @@ def draw_map(summary: dict) -> Figure:
 
 
 def draw_values(frame, summary: dict) -> Figure:
-    """Return where the collapsed networks sit on three targets or losses, and the collapse against the leak's slope."""
+    """Return where the constant networks sit on three targets or losses, and the collapse against the leak's slope."""
     figure, axes = plotting.subplots(1, 4, height=2.2)
     shown = {"none": "$|x|$, MSE", "x_sin_5x": "$x\\,\\sin 5x$, MSE", "x_sin_5x mae": "$x\\,\\sin 5x$, MAE"}
     x = torch.linspace(-ensemble.HALF_INTERVAL, ensemble.HALF_INTERVAL, 100_001, dtype=torch.float64)
     for ax, (variation, title) in zip(axes[0], shown.items(), strict=False):
         row = frame[(frame.variation == variation) & (frame.slope == 0)].iloc[0]
-        collapsed = _floats(row.r2) < COLLAPSED_R2
+        constant = _floats(row.range) == 0
         y = ensemble.TARGETS[row.target](x)
         ends = sorted([float(y.mean()) - 0.25, float(y.mean()) + 0.25])
-        ax.hist(np.clip(_floats(row.value)[collapsed], *ends), bins=40, range=ends, color=plotting.BLUE)
+        ax.hist(np.clip(_floats(row.value)[constant], *ends), bins=40, range=ends, color=plotting.BLUE)
         ax.axvline(y.mean(), color=plotting.VERMILION, linewidth=0.8, label="mean")
         ax.axvline(y.median(), color=plotting.BLACK, linewidth=0.8, linestyle="--", label="median")
-        ax.set(title=title, xlabel="constant", yscale="log")
-    axes[0, 0].set_ylabel("collapsed networks")
+        ax.set(title=title, xlabel="output", yscale="log")
+    axes[0, 0].set_ylabel("constant networks")
     figure.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside lower left", ncols=2)
     slopes = {0.0: summary["relu"], SLOPE: summary["leaky"]} | {
         float(name.removeprefix("slope ")): value for name, value in summary["variations"].items() if "slope " in name
@@ -333,7 +333,7 @@ def draw_values(frame, summary: dict) -> Figure:
     ax.set_xscale("symlog", linthresh=1e-3)
     ax.set_xticks([0, 1e-3, 1e-2, 1e-1], ["0", ".001", ".01", ".1"])
     ax.minorticks_off()
-    ax.set_xlim(left=-2e-4)
+    ax.set_xlim(-2e-4, 0.5)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower right", ncols=2)
     plotting.label_panels(axes)
     for ax, title in zip(axes[0], shown.values(), strict=False):

@@ -20,7 +20,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from coms6998_hw2.fashion_training import BATCH_SIZE, MOMENTUM, Plan, Run, batch_sizes, constant_plan, sweep
-from coms6998_hw2.range_rules import debiased_average, falling_range, running_mean_of_epoch, valley
+from coms6998_hw2.range_rules import BEGUN, DONE, debiased_average, falling_range, running_mean_of_epoch, valley
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import geometric_interval, mean_interval
@@ -118,7 +118,7 @@ def summarise(frame: pd.DataFrame) -> dict:
     return {
         "protocol": {"dataset": first.dataset, "epochs": first.epochs, "batch_size": first.batch_size,
                      "images": first.images, "seeds": candidates.seed.nunique(), "range_epochs": RANGE_EPOCHS,
-                     "lowest": LOWEST, "highest": HIGHEST, "momentum": MOMENTUM},
+                     "lowest": LOWEST, "highest": HIGHEST, "momentum": MOMENTUM, "begun": BEGUN, "done": DONE},
         "candidates": listed,
         "reading": {"lr_min": low, "lr_max": high},
         # One digit, as one reads a figure: a range is no finer, and the next questions' runs depend on it.
@@ -126,7 +126,7 @@ def summarise(frame: pd.DataFrame) -> dict:
         "lr_max": float(f"{high:.0e}"),
         "valley": valley(rates, [row["loss"]["mean"] for row in listed]),
         "continuous": _readings(frame[frame.part == "continuous"]),
-        "float32": [_compared(row, candidates) for _, row in single.iterrows()],
+        "float32": [pair for _, row in single.iterrows() for pair in _compared(row, candidates)],
     }  # fmt: skip
 
 
@@ -150,10 +150,12 @@ def _readings(tests: pd.DataFrame) -> dict:
     return {name: geometric_interval(values) for name, values in readings.items()}
 
 
-def _compared(row, candidates) -> dict:
-    """Return a single-precision run beside the fast one of the same rate and seed."""
+def _compared(row, candidates) -> list[dict]:
+    """Return a single-precision run beside the fast one of the same rate, seed and device; [] if that is single too."""
     fast = candidates[(candidates.learning_rate == row.learning_rate) & (candidates.seed == row.seed)].iloc[0]
-    return {
+    if fast.environment["precision"] == "float32" or fast.environment["device"] != row.environment["device"]:
+        return []
+    return [{
         "rate": row.learning_rate,
         "loss": row.batch_loss[-1],
         "fast_loss": fast.batch_loss[-1],
@@ -161,7 +163,8 @@ def _compared(row, candidates) -> dict:
         "fast_validation_accuracy": fast.validation_accuracy[-1],
         "seconds": row.seconds,
         "fast_seconds": fast.seconds,
-    }
+        "fast_precision": fast.environment["precision"],
+    }]  # fmt: skip
 
 
 def draw(frame: pd.DataFrame, summary: dict) -> Figure:
@@ -182,7 +185,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
     for test_number, (_, test) in enumerate(frame[frame.part == "continuous"].iterrows()):
         losses = np.array(test.losses, float)
         label = {0: "every update"}.get(test_number)
-        right.plot(test.rates[::4], losses[::4], ",", color="0.75", label=label)
+        right.plot(test.rates[::4], losses[::4], ".", color="0.8", markersize=1, label=label)
         right.plot(test.rates, debiased_average(losses), color=plotting.BLUE, linewidth=0.8,
                    label=label and "debiased average")  # fmt: skip
         right.plot(test.rates, running_mean_of_epoch(losses, len(losses) // RANGE_EPOCHS), color=plotting.PURPLE,

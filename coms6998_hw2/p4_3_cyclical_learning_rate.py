@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from coms6998_hw2.fashion_training import BATCH_SIZE, MOMENTUM, Plan, Run, batch_sizes, sweep
+from coms6998_hw2.fashion_training import BATCH_SIZE, MOMENTUM, Plan, Run, batch_sizes, best_of, sweep
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import mean_interval
@@ -38,8 +38,11 @@ PRESETS = {
 
 
 def configs(preset: str, lr_min: float, lr_max: float) -> list[dict]:
-    """Return every arm with every seed; seed by seed, the cyclical arm first."""
+    """Return every arm with every seed: the cyclical arm first, then the others seed by seed."""
     size = PRESETS[preset]
+    first, *others = size["arms"]
+    order = [(first, seed) for seed in range(size["seeds"])]
+    order += [(arm, seed) for seed in range(size["seeds"]) for arm in others]
     return [
         {
             "name": f"{arm}_seed{seed}",
@@ -54,8 +57,7 @@ def configs(preset: str, lr_min: float, lr_max: float) -> list[dict]:
             "epochs": 2 * size["step_epochs"] * CYCLES,
             "seed": seed,
         }
-        for seed in range(size["seeds"])
-        for arm in size["arms"]
+        for arm, seed in order
     ]
 
 
@@ -66,8 +68,8 @@ def rates(arm: str, lr_min: float, lr_max: float, step: int, updates: int) -> np
     end, or triangular) and OneCycleLR. Raises ValueError unless 0 < lr_min < lr_max and step >= 1, and for an unknown
     arm.
     """
-    if not 0 < lr_min < lr_max:
-        raise ValueError(f"the rates go from {lr_min} to {lr_max}; they must be positive and increase")
+    if not 0 < lr_min < lr_max < np.inf:
+        raise ValueError(f"the rates go from {lr_min} to {lr_max}; they must be positive, finite and increase")
     if step < 1:
         raise ValueError(f"half a cycle is {step} updates; it must be at least one")
     if arm not in ARMS:
@@ -130,7 +132,7 @@ def summarise(frame: pd.DataFrame) -> dict:
     for key in ("validation_accuracy", "validation_loss", "train_accuracy", "train_loss"):
         summary[key] = {arm: mean_interval([values[-1] for values in rows[key]]) for arm, rows in seeds.items()}
     summary["best_validation_accuracy"] = {
-        arm: mean_interval([max(values) for values in rows.validation_accuracy]) for arm, rows in seeds.items()
+        arm: mean_interval([best_of(values) for values in rows.validation_accuracy]) for arm, rows in seeds.items()
     }
     return summary
 
@@ -151,6 +153,8 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
         plotting.show_seeds(axes[1, 1], rows.validation_accuracy, color, first=1, style="-")
     axes[1, 0].set(xlabel="epoch", ylabel="learning rate")
     axes[1, 1].set(xlabel="epoch", ylabel="validation accuracy")
+    for ax in axes[:, 1]:
+        plotting.in_percent(ax.yaxis)
     figure.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     plotting.label_panels(axes)
     return figure

@@ -15,16 +15,16 @@ their summary, and figures/p4_4_batch_size_range.png, _noise.png and _algorithm.
 import math
 import sys
 import time
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from coms6998_hw2.batch_policies import sizes_by_epoch
-from coms6998_hw2.fashion_training import MICRO_BATCH, Run, constant_plan, sweep
-from coms6998_hw2.noise_scale import automatic_range, noise_scale, power_of_two
+from coms6998_hw2.batch_algorithm import draw_algorithm
+from coms6998_hw2.batch_policies import asked_sizes, sizes_by_epoch
+from coms6998_hw2.fashion_training import MICRO_BATCH, Run, batch_sizes, constant_plan, sweep
+from coms6998_hw2.noise_scale import automatic_range, falling_behind, noise_scale, power_of_two
 from coms6998_hw2.p4_2_learning_rate_range import STEM as RANGE_STEM
 from coms6998_hw2.range_rules import debiased_average, falling_range
 from utils import data, plotting
@@ -88,9 +88,10 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
 
 
 def range_test(training: Run, config: dict) -> dict:
-    """Train while the batch grows geometrically from update to update; return sizes, losses and seconds of each.
+    """Train while the batch grows geometrically from update to update; return "sizes" and "losses" of each update.
 
-    As many epochs as planned, at a fixed rate; sizes are multiples of the micro-batch.
+    As many epochs as planned, at a fixed rate; sizes are multiples of the micro-batch. "asked": the sizes of the
+    policy, of which an epoch's last batch may be what was left. The time of each epoch is in the record's environment.
     """
     images, epochs = len(training.training), config["epochs"]
     growth = math.log(config["largest"] / config["smallest"]) / (images * epochs)
@@ -98,14 +99,19 @@ def range_test(training: Run, config: dict) -> dict:
     def policy(samples):
         # Geometric in the samples seen: each doubling takes as many samples as the one before.
         size = config["smallest"] * math.exp(growth * samples)
-        return min(images, max(1, round(size / config["micro_batch"])) * config["micro_batch"])
+        return max(1, round(size / config["micro_batch"])) * config["micro_batch"]
 
     sizes, losses, seconds = sizes_by_epoch(policy, images, epochs), [], []
     for epoch in sizes:
         start = time.perf_counter()
         losses.append(training.epoch(epoch, np.full(len(epoch), config["learning_rate"])))
         seconds.append(time.perf_counter() - start)
-    return {"sizes": np.concatenate(sizes), "losses": np.concatenate(losses), "epoch_seconds": seconds}
+    return {
+        "sizes": np.concatenate(sizes),
+        "asked": np.concatenate(asked_sizes(policy, sizes)),
+        "losses": np.concatenate(losses),
+        "epoch_seconds": seconds,
+    }
 
 
 def gradient_lengths(training: Run, config: dict) -> dict:
@@ -143,15 +149,23 @@ def batch_size_range(sizes, losses) -> tuple[float, float]:
     return 1 / high, 1 / low
 
 
-def at_equal_updates(rows: pd.DataFrame) -> dict:
-    """Return, by batch size, the interval of the mean loss just before the number of updates the largest one makes."""
-    updates = min(len(losses) for losses in rows.update_losses)
-    last = max(1, round(updates * WINDOW))
-    found = {"updates": updates}
+def at_equal_updates(rows: pd.DataFrame, updates: int) -> dict:
+    """Return, by batch size, the interval of the mean loss just before so many updates; sizes that make fewer lack."""
+    last, found = max(1, round(updates * WINDOW)), {}
     for size, runs in rows.groupby("batch_size"):
-        before = [np.array(losses[updates - last : updates], float) for losses in runs.update_losses]
-        found[str(int(size))] = mean_interval([losses.mean() for losses in before])
+        if min(len(losses) for losses in runs.update_losses) >= updates:
+            before = [np.array(losses[updates - last : updates], float) for losses in runs.update_losses]
+            found[str(int(size))] = mean_interval([losses.mean() for losses in before])
     return found
+
+
+def update_levels(rows: pd.DataFrame) -> list[int]:
+    """Return the numbers of updates at which sizes are compared: what the largest makes, and what an eighth of it does.
+
+    After the few updates of the largest hardly anything has moved.
+    """
+    made = {size: min(len(losses) for losses in runs.update_losses) for size, runs in rows.groupby("batch_size")}
+    return [made[max(made)], made[max(size for size in made if size <= max(made) / 8)]]
 
 
 def summarise(frame: pd.DataFrame) -> dict:
@@ -172,8 +186,10 @@ def summarise(frame: pd.DataFrame) -> dict:
         sys.exit(f"{STEM}: b_min and b_max cannot be read off these batch sizes.")
     b_min, b_max = (power_of_two(size, sizes[0], sizes[-1]) for size in found["middle"])
     noise = _noise(frame[frame.part == "noise"])
-    stops = [_stop(row) for _, row in frame[frame.part == "range"].iterrows()]
+    constant = swept["middle"][swept["middle"].batch_size == sizes[0]].set_index("seed")
+    stops = [_stop(row, constant.loc[row.seed], sizes[0]) for _, row in frame[frame.part == "range"].iterrows()]
     stop = geometric_interval(stops)
+    levels = update_levels(swept["middle"])
     automatic = automatic_range(noise[1]["mean"], noise[-1]["mean"], stop["mean"], sizes[0], sizes[-1])
     first = frame.iloc[0]
     return {
@@ -181,7 +197,10 @@ def summarise(frame: pd.DataFrame) -> dict:
                      "lr_min": swept["lr_min"].learning_rate.iloc[0], "middle": swept["middle"].learning_rate.iloc[0],
                      "micro_batch": first.micro_batch, "seeds": frame.seed.nunique(), "largest": sizes[-1]},
         "candidates": candidates,
-        "equal_updates": {part: at_equal_updates(rows) for part, rows in swept.items()},
+        "equal_updates": [
+            {"updates": level, **{part: at_equal_updates(rows, level) for part, rows in swept.items()}}
+            for level in levels
+        ],
         "reading": found,
         "b_min": b_min,
         "b_max": b_max,
@@ -211,19 +230,19 @@ def _noise(rows: pd.DataFrame) -> list[dict]:
     return found
 
 
-def _stop(test) -> float:
-    """Return the batch size at which a range test's smoothed loss stops falling; the largest where it never falls."""
-    sizes, losses = np.array(test.sizes, float), debiased_average(np.array(test.losses, float), 0.9)
-    try:
-        return sizes[int(falling_range(np.arange(1, len(sizes) + 1), losses)[1]) - 1]
-    except ValueError:
-        return sizes.max()
+def _stop(test, constant, smallest: int) -> float:
+    """Return where a range test falls behind the run of the same seed with the smallest batch."""
+    losses = np.array(constant.update_losses, float)
+    epochs = len(constant.batch_loss)
+    equal = np.tile(batch_sizes(sum(test.sizes) // epochs, smallest), epochs)
+    return falling_behind(np.array(test.sizes), np.array(test.losses, float), np.array(test.asked), equal, losses)
 
 
 def draw(frame: pd.DataFrame, summary: dict, rate_summary: dict) -> Figure:
     """Return 4.4's figure: loss against rate, against batch size, at equal updates, and against rate / batch."""
     figure, axes = plotting.subplots(2, 2, height=4.6)
     by_rate, by_size, equal, noise = axes.flat
+    level = summary["equal_updates"][-1]
     shown = [row for row in rate_summary["candidates"] if row["loss"]["n"] > 0]
     rates = [row["rate"] for row in shown]
     plotting.show_interval(by_rate, rates, [_floats(row["loss"]) for row in shown], plotting.BLACK, marker=".")
@@ -235,15 +254,13 @@ def draw(frame: pd.DataFrame, summary: dict, rate_summary: dict) -> Figure:
         sizes, rate = [row["batch_size"] for row in listed], summary["protocol"][part]
         plotting.show_interval(by_size, sizes, [row["loss"] for row in listed], color, f"{label}, {rate:g}", marker=".")
         by_size.plot(rows.batch_size, [losses[-1] for losses in rows.batch_loss], ".", color=color, alpha=0.5)
-        at_equal = summary["equal_updates"][part]
-        plotting.show_interval(equal, sizes, [at_equal[str(size)] for size in sizes], color, marker=".")
+        reached = [size for size in sizes if str(size) in level[part]]
+        plotting.show_interval(equal, reached, [level[part][str(size)] for size in reached], color, marker=".")
         noise.plot([rate / size for size in sizes], [row["loss"]["mean"] for row in listed], ".-", color=color,
                    label=f"batch varied, {label}")  # fmt: skip
     by_size.axvspan(summary["b_min"], summary["b_max"], color=plotting.GREEN, alpha=0.12, linewidth=0)
     by_size.set(xlabel="batch size, equal epochs")
-    equal.set(
-        xlabel=f"batch size, after {summary['equal_updates']['middle']['updates']} updates", ylabel="training loss"
-    )
+    equal.set(xlabel=f"batch size, after {level['updates']} updates", ylabel="training loss")
     noise.set(xlabel="rate / batch size", xscale="log", ylim=(0, 3.5))
     for ax in (by_size, equal):
         ax.set_xscale("log", base=2)
@@ -267,48 +284,12 @@ def draw_noise(frame: pd.DataFrame, summary: dict) -> Figure:
     left.set(xlabel="epoch", ylabel="gradient noise scale (images)", yscale="log")
     for _, test in frame[frame.part == "range"].iterrows():
         losses = np.array(test.losses, float)
-        right.plot(test.sizes, losses, ".", color="0.8", markersize=2)
-        right.plot(test.sizes, debiased_average(losses, 0.9), color=plotting.BLUE, linewidth=0.8)
+        right.plot(test.asked, losses, ".", color="0.8", markersize=2)
+        right.plot(test.asked, debiased_average(losses, 0.9), color=plotting.BLUE, linewidth=0.8)
     right.axvline(summary["range_stop"]["mean"], color=plotting.GREEN, linestyle="--")
     right.set(xlabel="batch size, growing", ylabel="training loss")
     right.set_xscale("log", base=2)
     plotting.label_panels(axes)
-    return figure
-
-
-STEPS = [
-    "set a smallest and a largest batch,\n64 and 8192, and a rate",
-    "start training",
-    "grow the batch exponentially\nafter each update",
-    "record batch, loss and time;\nstop: where the loss stops falling",
-    "train again with the smallest batch;\nafter each epoch, gradients of 64\nand of 1,024 images",
-    "average noise and signal separately;\nnoise scale = noise / signal",
-    "b_min: noise scale after epoch 1\nb_max: noise scale after the last",
-    "clip to [64, stop],\nround to powers of two",
-    "train fully, the batch cycling\nbetween b_min and b_max",
-]
-
-
-def draw_algorithm() -> Figure:
-    """Return the block diagram of the algorithm, in the manner of the reference post's Figure 1."""
-    import schemdraw
-    from schemdraw import flow
-
-    figure, axes = plotting.subplots(1, 1, height=2.9)
-    figure.set_layout_engine("none")
-    axes[0, 0].set_position([0, 0, 1, 1])
-    drawing, boxes = schemdraw.Drawing(fontsize=5.6, lw=0.8), []
-    for number, text in enumerate(STEPS):
-        row, column = divmod(number, 3)
-        column = column if row % 2 == 0 else 2 - column  # to and fro
-        box = flow.RoundBox(w=6.6, h=2.0).at((column * 7.4, -row * 2.9)).anchor("center").label(text)
-        boxes.append(drawing.add(box))
-    for number, (a, b) in enumerate(pairwise(boxes)):
-        row, column = divmod(number, 3)
-        start, end = ("S", "N") if column == 2 else ("E", "W") if row % 2 == 0 else ("W", "E")
-        drawing.add(flow.Arrow().at(getattr(a, start)).to(getattr(b, end)))
-    drawing.draw(canvas=axes[0, 0], show=False)
-    axes[0, 0].set_axis_off()
     return figure
 
 

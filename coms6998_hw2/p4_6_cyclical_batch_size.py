@@ -4,7 +4,7 @@
     grows, or one that shrinks? Both are trained.
 4.7 Against the cyclical learning rate: at equal epochs, at equal updates, and at equal noise (rate / batch) throughout.
 
-    python coms6998_hw2/p4_6_cyclical_batch_size.py                  the full protocol: 15 runs of up to 48 epochs, a
+    python coms6998_hw2/p4_6_cyclical_batch_size.py                  the full protocol: 18 runs of up to 48 epochs, a
                                                                      minute each on a GPU, 2 h each on two CPU cores
     python coms6998_hw2/p4_6_cyclical_batch_size.py --preset quick   fewer images, seeds and epochs, about 25 s
 
@@ -18,8 +18,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from coms6998_hw2 import p4_3_cyclical_learning_rate as p4_3
-from coms6998_hw2.batch_policies import cyclical_batch_size, sizes_by_epoch
-from coms6998_hw2.fashion_training import MICRO_BATCH, Plan, Run, batch_sizes, sweep
+from coms6998_hw2.batch_policies import asked_sizes, cyclical_batch_size, sizes_by_epoch
+from coms6998_hw2.fashion_training import MICRO_BATCH, Plan, Run, batch_sizes, best_of, sweep
 from coms6998_hw2.p4_4_batch_size_range import STEM as BATCH_STEM
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
@@ -33,8 +33,10 @@ ARMS = {
     "opposite": "batch, shrinking",
     "matched": "batch, matched",  # at a fixed larger rate, with the noise of the next one at every sample
     "matched_rate": "rate, matched",
+    "matched_opposite": "batch, shrinking, at lr_max",  # at lr_min, the number of updates alone decides for shrinking
     "equal_updates": "rate, equal updates",  # question 4.3's policy, cut to as many updates as the first arm makes
 }
+FIRST = 4  # arms: those that answer the questions; every seed of them comes before the others
 OTHER = "cyclical_learning_rate"  # question 4.3's cyclical arm
 PRESETS = {
     "full": {"seeds": 3, "micro_batch": MICRO_BATCH, "images": 60_000, "arms": list(ARMS)},
@@ -43,8 +45,10 @@ PRESETS = {
 
 
 def configs(preset: str, rate_range: dict, batch_range: dict, cyclical: list[dict]) -> list[dict]:
-    """Return every arm with every seed, seed by seed; `cyclical` are the configs of question 4.3's cyclical arm."""
+    """Return every arm with every seed, the arms that answer the questions first; `cyclical`: 4.3's cyclical arm."""
     size, other = PRESETS[preset], cyclical[0]
+    order = [(arm, seed) for arms in (size["arms"][:FIRST], size["arms"][FIRST:]) for seed in range(size["seeds"])
+             for arm in arms]  # fmt: skip
     return [
         {
             "name": f"{arm}_seed{seed}",
@@ -57,56 +61,69 @@ def configs(preset: str, rate_range: dict, batch_range: dict, cyclical: list[dic
             "lr_max": rate_range["lr_max"],
             "b_min": batch_range["b_min"],
             "b_max": batch_range["b_max"],
+            "batch_size": other["batch_size"],  # of the arm with equal updates, as in question 4.3
             "cycle_epochs": 2 * other["step_epochs"],
             "epochs": other["epochs"],
             "seed": seed,
         }
-        for seed in range(size["seeds"])
-        for arm in size["arms"]
+        for arm, seed in order
     ]
 
 
 def plan(config: dict, images: int) -> Plan:
-    """Return a config's updates: the sizes and rates of each epoch."""
+    """Return a config's updates: the sizes and rates of each epoch.
+
+    Raises ValueError for an unknown arm, rates that are not positive and increasing, and sizes that make no sense.
+    """
+    if config["arm"] not in ARMS:
+        raise ValueError(f"arm {config['arm']!r} is unknown; choose from {', '.join(ARMS)}")
+    if not 0 < config["lr_min"] < config["lr_max"] < np.inf:
+        raise ValueError(
+            f"the rates go from {config['lr_min']} to {config['lr_max']}; they must be positive, finite and increase"
+        )
     epochs, cycle = config["epochs"], config["cycle_epochs"] * images
     decay = p4_3.FINAL_AMPLITUDE ** (1 / (epochs * images))  # for each sample
     choices = {"b_min": config["b_min"], "b_max": config["b_max"], "cycle": cycle, "decay": decay}
 
-    def batches(trajectory="growing"):
-        def policy(samples):
-            size = cyclical_batch_size(samples, **choices, trajectory=trajectory, multiple=config["micro_batch"])
-            return min(size, images)
-
-        return sizes_by_epoch(policy, images, epochs)
-
     arm = config["arm"]
+    trajectory = "shrinking" if "opposite" in arm else "growing"
+
+    def policy(samples):
+        return cyclical_batch_size(samples, **choices, trajectory=trajectory, multiple=config["micro_batch"])
+
+    batches = sizes_by_epoch(policy, images, epochs)
     if arm in ("cyclical_batch_size", "opposite"):
-        trajectory = "growing" if arm == "cyclical_batch_size" else "shrinking"
-        return Plan([(sizes, np.full(len(sizes), config["lr_min"])) for sizes in batches(trajectory)])
-    if arm == "matched":
-        return Plan([(sizes, np.full(len(sizes), config["lr_max"])) for sizes in batches()])
+        return Plan([(sizes, np.full(len(sizes), config["lr_min"])) for sizes in batches])
+    if arm in ("matched", "matched_opposite"):
+        # An epoch's last batch may be smaller than planned; its rate is, too, so that rate / batch is as planned.
+        asked = asked_sizes(policy, batches)
+        return Plan([(sizes, config["lr_max"] * sizes / plan) for sizes, plan in zip(batches, asked, strict=True)])
     if arm == "matched_rate":
-        return matched_rates(config["lr_max"], config["b_min"], batches(), images)
-    updates = sum(len(sizes) for sizes in batches())
-    equal = batch_sizes(images, config["b_min"])
-    shorter = max(1, round(updates / len(equal)))
-    step = max(1, round(shorter * len(equal) / (2 * p4_3.CYCLES)))
-    rates = p4_3.rates("cyclical", config["lr_min"], config["lr_max"], step, shorter * len(equal))
-    return Plan([(equal, part) for part in np.split(rates, shorter)])
+        return matched_rates(config["lr_max"], config["b_min"], batches, asked_sizes(policy, batches))
+    return cut_short(config, images, updates=sum(len(sizes) for sizes in batches))
 
 
-def matched_rates(rate: float, batch_size: int, sizes: list[np.ndarray], images: int) -> Plan:
+def matched_rates(rate: float, batch_size: int, sizes: list[np.ndarray], asked: list[np.ndarray]) -> Plan:
     """Return the plan of batches of `batch_size` whose noise, rate / batch, is at every sample that of another plan.
 
-    The other has the constant `rate` and batches of these `sizes`. The rate of an update is `rate` * batch_size / (the
-    size of the other plan's batch at its first sample).
+    The other has batches of these `sizes` and the ratio rate / `asked`. The rate of an update is its own size times the
+    other plan's ratio at its first sample.
     """
-    equal, found = batch_sizes(images, batch_size), []
-    starts = np.concatenate([[0], np.cumsum(equal)[:-1]])
-    for epoch_sizes in sizes:
-        others = epoch_sizes[np.searchsorted(np.cumsum(epoch_sizes), starts, side="right")]
-        found.append((equal, rate * batch_size / others))
+    equal, found = batch_sizes(int(sizes[0].sum()), batch_size), []
+    starts = np.cumsum(equal) - equal
+    for epoch_sizes, epoch_asked in zip(sizes, asked, strict=True):
+        others = epoch_asked[np.searchsorted(np.cumsum(epoch_sizes), starts, side="right")]
+        found.append((equal, rate * equal / others))
     return Plan(found)
+
+
+def cut_short(config: dict, images: int, updates: int) -> Plan:
+    """Return question 4.3's plan, all three cycles of it, in exactly so many updates; its last epoch may end early."""
+    equal = batch_sizes(images, config["batch_size"])
+    step = max(1, round(updates / (2 * p4_3.CYCLES)))
+    rates = p4_3.rates("cyclical", config["lr_min"], config["lr_max"], step, updates)
+    parts = [rates[start : start + len(equal)] for start in range(0, updates, len(equal))]
+    return Plan([(equal[: len(part)], part) for part in parts])
 
 
 def run(config: dict, options: Options = DEFAULTS) -> dict:
@@ -128,25 +145,38 @@ def summarise(frame: pd.DataFrame, other: pd.DataFrame) -> dict:
     first = frame.iloc[0]
     keys = ("dataset", "images", "micro_batch", "lr_min", "lr_max", "b_min", "b_max", "cycle_epochs", "epochs")
     pairs = [("cyclical_batch_size", OTHER), ("cyclical_batch_size", "opposite"), ("matched", "matched_rate"),
-             ("cyclical_batch_size", "equal_updates")]  # fmt: skip
+             ("matched", "matched_opposite"), ("cyclical_batch_size", "equal_updates")]  # fmt: skip
     summary = {
         "protocol": {key: first[key] for key in keys} | {"arms": list(runs)},
         "epochs": {arm: len(rows.iloc[0].batch_loss) for arm, rows in runs.items()},
         "updates": {arm: int(rows.updates.iloc[0]) for arm, rows in runs.items()},
         "stopped": {arm: rows.stopped.sum() for arm, rows in runs.items()},
-        "seconds": {arm: mean_interval(rows.seconds) for arm, rows in runs.items()},
+        "seconds": _seconds(runs),
         "differences": {
-            f"{a}_minus_{b}": mean_interval((runs[a].test_accuracy - runs[b].test_accuracy).dropna())
-            for a, b in pairs
-            if a in runs and b in runs
+            key: {
+                f"{a}_minus_{b}": mean_interval((runs[a][key] - runs[b][key]).astype(float).dropna())
+                for a, b in pairs
+                if a in runs and b in runs
+            }
+            for key in ("test_accuracy", "selected_test_accuracy")
         },
     }
     for key in ("test_accuracy", "selected_test_accuracy", "selected_epoch", "test_loss"):
         summary[key] = {arm: mean_interval(rows[key].astype(float)) for arm, rows in runs.items()}
     summary["best_validation_accuracy"] = {
-        arm: mean_interval([max(values) for values in rows.validation_accuracy]) for arm, rows in runs.items()
+        arm: mean_interval([best_of(values) for values in rows.validation_accuracy]) for arm, rows in runs.items()
     }
     return summary
+
+
+def _seconds(runs: dict) -> dict:
+    """Return, by device and precision, the seconds of each arm's runs: those of different machines do not mix."""
+    found = {}
+    for arm, rows in runs.items():
+        used = rows.environment.map(lambda environment: f"{environment['device']}, {environment['precision']}")
+        for kind, part in rows.seconds.groupby(used):
+            found.setdefault(kind, {})[arm] = mean_interval(part)
+    return found
 
 
 def draw(frame: pd.DataFrame, other: pd.DataFrame) -> Figure:
@@ -159,10 +189,12 @@ def draw(frame: pd.DataFrame, other: pd.DataFrame) -> Figure:
         plotting.show_seeds(axes[0, 1], rows.validation_accuracy, color, first=1, style="-")
         if arm != OTHER:
             row = rows.iloc[0]
-            axes[1, 0].plot(range(len(row.sizes)), row.sizes, color=color)
-            axes[1, 1].plot(np.cumsum(row.epoch_updates), color=color)
+            style = "--" if arm.startswith("matched") else "-"  # some lie on others
+            axes[1, 0].plot(range(len(row.sizes)), row.sizes, style, color=color)
+            axes[1, 1].plot(range(1, len(row.sizes) + 1), np.cumsum(row.epoch_updates), style, color=color)
     axes[0, 0].set(xlabel="epoch", ylabel="training loss", yscale="log")
     axes[0, 1].set(xlabel="epoch", ylabel="validation accuracy")
+    plotting.in_percent(axes[0, 1].yaxis)
     axes[1, 0].set(xlabel="epoch", ylabel="batch size at its beginning")
     axes[1, 0].set_yscale("log", base=2)
     axes[1, 1].set(xlabel="epoch", ylabel="updates so far", yscale="log")

@@ -9,7 +9,10 @@ Rates are positive and increase; a loss that is not finite (diverged) counts as 
 
 import numpy as np
 
-MARGIN = 0.05  # of the whole fall: the loss has begun to fall after the first 5%, and has fallen after 95%
+# Of the whole fall: the loss has begun to fall after the first 5%, and has fallen after 99%; on a dense curve, whose
+# minimum is the luckiest of many noisy points, after 95%.
+BEGUN, DONE, DONE_DENSE = 0.05, 0.99, 0.95
+DENSE = 20  # points: on a curve of so many, one that lies apart is noise; of ten candidates, it may be the optimum
 SMALLEST_FALL = 0.05  # of the plateau: a curve that falls by less does not fall
 SMOOTHING = 0.98  # weight of the old average, fastai's
 
@@ -18,33 +21,42 @@ def falling_range(rates, losses) -> tuple[float, float]:
     """Return the rates at which the loss begins and stops to fall, on the way to its minimum.
 
     The plateau is the median loss before the minimum that is nearest to the curve's start (its first third, at least
-    two points); the fall is from the plateau to the minimum of the running median of three, which an isolated spike or
-    dip does not move. Between points the curve is linear in the logarithm of the rate. Raises ValueError where
-    fewer than four losses are finite, and where the loss falls by less than 5% of the plateau.
+    two points); the fall is from there to the minimum. Whether there is a fall is decided by the running median of
+    three, which an isolated spike or dip does not move; on a dense curve it also stands for the losses. Between points
+    the curve is linear in the logarithm of the rate. Raises ValueError where fewer than four losses are finite, and
+    where the loss falls by less than 5% of the plateau.
     """
     rates, losses = _finite(rates, losses)
-    curve = _median_of_three(losses)
-    lowest = int(np.argmin(curve))
-    plateau = float(np.median(curve[: max(2, lowest // 3)]))
-    fall = plateau - curve[lowest]
-    if lowest == 0 or fall < SMALLEST_FALL * plateau:
-        raise ValueError(f"the loss never falls: it starts at {plateau:.4g}, and its minimum is {curve[lowest]:.4g}")
-    log_rates = np.log(rates)
-    begin = _last_crossing(log_rates[: lowest + 1], curve[: lowest + 1], plateau - MARGIN * fall)
-    end = _first_crossing(log_rates[: lowest + 1], curve[: lowest + 1], plateau - (1 - MARGIN) * fall)
+    smoothed = _median_of_three(losses)
+    lowest, plateau = _lowest_and_plateau(smoothed)
+    if lowest == 0 or plateau - smoothed[lowest] < SMALLEST_FALL * plateau:
+        raise ValueError(f"the loss never falls: it starts at {plateau:.4g}, and its minimum is {smoothed[lowest]:.4g}")
+    curve, done = (smoothed, DONE_DENSE) if len(losses) >= DENSE else (losses, DONE)
+    lowest, plateau = _lowest_and_plateau(curve)
+    fall, log_rates = plateau - curve[lowest], np.log(rates)
+    begin = _last_crossing(log_rates[: lowest + 1], curve[: lowest + 1], plateau - BEGUN * fall)
+    end = _first_crossing(log_rates[: lowest + 1], curve[: lowest + 1], plateau - done * fall)
     return float(np.exp(begin)), float(np.exp(max(begin, end)))
 
 
+def _lowest_and_plateau(curve):
+    lowest = int(np.argmin(curve))
+    return lowest, float(np.median(curve[: max(2, lowest // 3)]))
+
+
 def valley(rates, losses) -> float:
-    """Return fastai's suggestion: the middle of the longest decreasing subsequence of losses, a little to its left."""
+    """Return fastai's suggestion: near the middle of the longest decreasing subsequence of losses.
+
+    With thirds of its length L, rounded down as fastai does: start + int(L / 3) + int(L / 6).
+    """
     rates, losses = _finite(rates, losses)
     length = np.ones(len(losses), dtype=int)  # of the longest decreasing subsequence that ends here
     for i in range(1, len(losses)):
         smaller = length[:i][losses[:i] > losses[i]]
         length[i] = 1 + smaller.max(initial=0)
     end = int(np.argmax(length))
-    start = end - int(length[end])
-    return float(rates[max(0, start + (end - start) // 2)])
+    third = length[end] / 3
+    return float(rates[end - int(length[end]) + int(third) + int(third / 2)])
 
 
 def debiased_average(losses, weight: float = SMOOTHING) -> np.ndarray:

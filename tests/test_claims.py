@@ -83,8 +83,8 @@ CLAIMS = {
         for row in P22["variations"].values()
     ),
     "squared error collapses to the mean, absolute error to the median": lambda: (
-        abs(P22["variations"]["x_sin_5x"]["median_value_of_collapsed"] + 0.148) < 0.01
-        and abs(P22["variations"]["x_sin_5x mae"]["median_value_of_collapsed"] - 0.0155) < 0.01
+        abs(P22["variations"]["x_sin_5x"]["median_value_of_constant"] + 0.148) < 0.01
+        and abs(P22["variations"]["x_sin_5x mae"]["median_value_of_constant"] - 0.0155) < 0.01
     ),
     "every simulated probability lies within the bounds": lambda: all(
         P22["bounds"][key][0] - 4 * _error(value) <= value["fraction"] <= P22["bounds"][key][1] + 4 * _error(value)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coms6998_hw2.noise_scale import automatic_range, estimates, noise_scale, power_of_two
+from coms6998_hw2.noise_scale import automatic_range, estimates, falling_behind, noise_scale, power_of_two
 
 DIMENSION, NOISE = 20, 0.5
 
@@ -70,3 +70,29 @@ def test_bad_input_is_named():
         estimates([1.0], [1.0], 64, 64)
     with pytest.raises(ValueError, match="from 128 to 64"):
         automatic_range(1, 2, 3, 128, 64)
+
+
+GROWING = np.round(64 * 128 ** (np.arange(200) / 199)).astype(int)  # 64 to 8192
+CONSTANT = np.full(GROWING.sum() // 64, 64)
+
+
+def curve(sizes):
+    """Return a loss that falls with the samples seen, whatever the batch."""
+    return 0.3 + 2 * np.exp(-np.cumsum(sizes) / CONSTANT.sum() * 5)
+
+
+def test_where_the_loss_does_not_depend_on_the_batch_none_is_too_large():
+    rng = np.random.default_rng(0)
+    losses = curve(GROWING) + rng.normal(0, 0.02, len(GROWING))
+    constant = curve(CONSTANT) + rng.normal(0, 0.05, len(CONSTANT))
+    assert falling_behind(GROWING, losses, GROWING, CONSTANT, constant) == 8192
+    assert falling_behind(GROWING, np.full(200, 2.3), GROWING, CONSTANT, np.full(len(CONSTANT), 2.3)) == 8192
+
+
+@pytest.mark.parametrize("limit", [256, 1024, 4000])
+def test_the_batch_from_which_on_a_run_falls_behind_is_found(limit):
+    losses = curve(GROWING) + 0.6 * (GROWING > limit)
+    found = falling_behind(GROWING, losses, GROWING, CONSTANT, curve(CONSTANT), windows=50)
+    assert limit / 1.5 < found < limit * 1.5
+    early = losses + 3 * (np.arange(200) == 5)  # a single spike does not count: what follows is not behind
+    assert falling_behind(GROWING, early, GROWING, CONSTANT, curve(CONSTANT), windows=50) == found

@@ -138,7 +138,7 @@ def test_every_run_of_the_protocol_is_there_once():
     names = [config["name"] for config in configs]
     assert len(set(names)) == len(names)
     for variant in p3.VARIANTS:
-        for images, epochs, rates in ((55_000, 20, (p3.COMMON_RATE, 0.1)), (5500, 120, (0.1,)), (550, 400, (0.1,))):
+        for images, epochs, rates in ((55_000, 20, (p3.COMMON_RATE, 0.1)), (5500, 80, (0.1,)), (550, 400, (0.1,))):
             for rate in p3.PRESETS["full"]["rates"]:
                 seeds = {c["seed"] for c in configs if (c["variant"], c["learning_rate"], c["images"], c["epochs"])
                          == (variant, rate, images, epochs)}  # fmt: skip

@@ -1,5 +1,7 @@
 """Question 4.2: the rules read known ranges off curves, whatever noise does; the range test leaves no trace."""
 
+from itertools import combinations, pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coms6998_hw2 import p4_2_learning_rate_range as p42
-from coms6998_hw2.fashion_training import MICRO_BATCH, Run, batch_sizes, constant_plan
+from coms6998_hw2.fashion_training import MICRO_BATCH, Run, batch_sizes, best_of, constant_plan
 from coms6998_hw2.range_rules import debiased_average, falling_range, running_mean_of_epoch, valley
 from utils.cli import Options
 
@@ -27,6 +29,12 @@ def test_the_range_of_a_ramp_is_the_ramp():
     # 5% and 95% of three decades
     assert np.log10(low) == pytest.approx(-5 + 0.05 * 3, abs=0.02)
     assert np.log10(high) == pytest.approx(-5 + 0.95 * 3, abs=0.02)
+
+
+def test_an_optimum_of_a_single_candidate_is_not_smoothed_away():
+    losses = [2.556, 2.555, 2.52, 2.25, 1.35, 0.65, 0.36, 0.30, 0.55, np.nan]
+    low, high = falling_range(RATES, losses)
+    assert RATES[2] < low < RATES[3] and 1e-2 < high < RATES[7]
 
 
 def test_ten_candidates_give_the_range_to_within_their_spacing():
@@ -88,6 +96,17 @@ def test_the_valley_is_in_the_fall():
     assert 1e-5 < valley(DENSE, ramp(DENSE)) < 1e-2
 
 
+@given(st.lists(st.floats(0, 3), min_size=4, max_size=9, unique=True))
+def test_the_valley_is_half_way_through_the_second_third_of_the_longest_fall(losses):
+    """The longest decreasing subsequence is found here by trying all; the first of the longest counts."""
+    length, end = max(
+        ((len(part), -part[-1]) for n in range(1, len(losses) + 1) for part in combinations(range(len(losses)), n)
+         if all(losses[a] > losses[b] for a, b in pairwise(part))),
+    )  # fmt: skip
+    expected = -end - length + int(length / 3) + int(length / 6)
+    assert valley(RATES[: len(losses)], losses) == RATES[: len(losses)][expected]
+
+
 def test_the_average_is_debiased_and_the_running_mean_starts_anew_each_epoch():
     losses = np.random.default_rng(0).normal(2, 0.1, 12)
     weights = 0.98 ** np.arange(12)[::-1]
@@ -101,6 +120,10 @@ def test_the_average_is_debiased_and_the_running_mean_starts_anew_each_epoch():
 def test_a_running_mean_shifts_the_curve_to_larger_rates():
     losses = ramp(DENSE)
     assert falling_range(DENSE, running_mean_of_epoch(losses, 334))[1] > 1.5 * falling_range(DENSE, losses)[1]
+
+
+def test_a_run_that_diverged_has_the_best_of_what_it_reached():
+    assert best_of([0.1, 0.3, None]) == 0.3 and np.isnan(best_of([None, None]))
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +167,7 @@ def test_an_epoch_sees_every_image_once_in_batches_of_which_batch_norm_sees_64()
         (lambda: batch_sizes(100, 0), "batch size is 0.*between 1 and the 100"),
         (lambda: batch_sizes(100, 101), "batch size is 101"),
         (lambda: constant_plan(100, 10, 0, 1), "learning rate is 0; it must be positive"),
+        (lambda: constant_plan(100, 10, np.inf, 1), "learning rate is inf; it must be positive and finite"),
         (lambda: p42.range_test(None, 1.0, 0.1, 64, 1), "from 1.0 to 0.1"),
         (lambda: p42.range_test(None, 0, 0.1, 64, 1), "must be positive"),
     ],

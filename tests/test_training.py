@@ -1,5 +1,7 @@
 """The training loop against the plain one, accumulation against the large batch, augmentation against NumPy."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -67,6 +69,87 @@ def test_with_batch_norm_they_do_not_and_by_how_much():
     _, added = gradients_of(True, 32)
     difference = (added - gradient).norm() / gradient.norm()
     assert 0.05 < difference < 1.0
+
+
+class Replaying(Trainer):
+    """What a CUDA graph does, on the CPU: a replay adds to the gradient tensors that were there at the capture."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self._graphs = {}
+
+    def _capture(self, pixels, labels, plan):
+        parameters = list(self.model.parameters())
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        known = [parameter.grad for parameter in parameters]
+        plan, scale, loss = plan.clone(), torch.zeros(()), torch.zeros(())
+
+        def replay():
+            now = [parameter.grad for parameter in parameters]
+            for parameter in parameters:
+                parameter.grad = None
+            loss.copy_(self._pass(pixels, labels, plan, scale))
+            for parameter, gradient, tensor in zip(parameters, now, known, strict=True):
+                tensor += parameter.grad
+                parameter.grad = gradient
+
+        return SimpleNamespace(replay=replay), plan, scale, loss
+
+
+def follow(kind, device=CPU, graphs=True, model=LeNet5, **options):
+    """Train in batches of several sizes, evaluating and measuring gradients in between; return losses and weights."""
+    torch.manual_seed(0)
+    network = model(**({"batch_norm": True} if model is LeNet5 else {}))
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0  # its masks are the device's own
+    ours = kind(network, device, scale, learning_rate=0.02, largest_shift=3, micro_batch=64, **options)
+    ours._graphs = ours._graphs if graphs else None
+    pixels, labels = PIXELS.to(device), LABELS.to(device)
+    losses = []
+    for number in range(5):
+        order = np.random.default_rng(number).permutation(600)
+        batches = np.split(order, [64, 128, 152, 216, 280, 344, 408, 472, 536])  # the last: 64
+        losses += list(ours.train(pixels, labels, batches, np.linspace(0.02, 0.01, 10)))
+        losses.append(ours.evaluate(pixels, labels)[0])
+        losses.append(float(ours.gradient(pixels, labels, torch.arange(40)).norm()))
+        losses += list(ours.train(pixels, labels, [order[:200]], [0.01]))
+    weights = torch.cat([value.flatten().double() for value in ours.model.state_dict().values()])
+    return np.array(losses), weights.cpu()
+
+
+def test_replayed_passes_are_the_plain_ones():
+    plain, replayed = follow(Trainer), follow(Replaying)
+    np.testing.assert_array_equal(plain[0], replayed[0])
+    assert torch.equal(plain[1], replayed[1])
+    assert plain[0][-1] < plain[0][0]
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+
+
+@needs_gpu
+@pytest.mark.parametrize("model", [LeNet5, MiniGoogLeNet])
+def test_captured_passes_are_the_plain_ones(model):
+    plain, captured = (follow(Trainer, torch.device("cuda"), graphs, model) for graphs in (False, True))
+    np.testing.assert_allclose(captured[0], plain[0], atol=1e-4)
+    torch.testing.assert_close(captured[1], plain[1], rtol=1e-2, atol=1e-3)
+
+
+@needs_gpu
+def test_a_captured_pass_draws_new_dropout_masks_and_takes_new_rates():
+    torch.manual_seed(0)
+    cuda = torch.device("cuda")
+    ours = Trainer(LeNet5(dropout=True), cuda, scale, learning_rate=1e-9)
+    pixels, labels = PIXELS.to(cuda), LABELS.to(cuda)
+    losses = ours.train(pixels, labels, [np.arange(64)] * 6, [1e-9] * 6)
+    assert len(set(losses)) == 6
+    before = [parameter.detach().clone() for parameter in ours.model.parameters()]
+    ours.train(pixels, labels, [np.arange(64)], [0.1])
+    moved = max(float((a - b).abs().max()) for a, b in zip(before, ours.model.parameters(), strict=True))
+    assert moved > 1e-4
 
 
 def test_a_rate_is_used_for_its_own_update():

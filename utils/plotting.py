@@ -48,6 +48,7 @@ COLORS = {
     "opposite": ORANGE,
     "matched": PURPLE,
     "matched_rate": SKY,
+    "matched_opposite": BLACK,
     "equal_updates": GREEN,
 }
 

@@ -88,6 +88,9 @@ class Trainer:
         self.model = model.to(device, torch.float64 if precision == "float64" else None)
         self.model = self.model.to(memory_format=torch.channels_last)
         cuda = device.type == "cuda"
+        if cuda:
+            torch.backends.cudnn.benchmark = True  # before a step is captured: the fastest convolutions
+            torch.backends.cudnn.allow_tf32 = False  # "float32" is what it says; bfloat16 is not concerned
         # On a GPU the rate is a tensor, so that a captured step reads it anew.
         rate = torch.tensor(float(learning_rate), device=device) if cuda else learning_rate
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=rate, momentum=momentum, fused=True)
@@ -103,15 +106,13 @@ class Trainer:
         """
         self.model.train()
         losses = []
-        for batch, rate in zip(batches, rates, strict=True):
+        plans = torch.cat([self._plan(torch.as_tensor(batch)) for batch in batches]).to(self.device)  # one transfer
+        for plan, rate in zip(plans.split([len(batch) for batch in batches]), rates, strict=True):
             self._set_rate(rate)
-            indices = torch.as_tensor(batch)
-            draws = self._draws(len(indices))
-            size = self.micro_batch or len(indices)
-            plan = torch.cat((indices[:, None], draws), dim=1)  # (n, 4): one transfer to the device
-            parts = [self._accumulate(pixels, labels, part, 1 / len(indices)) for part in plan.split(size)]
+            size = self.micro_batch or len(plan)
+            parts = [self._accumulate(pixels, labels, part, 1 / len(plan)) for part in plan.split(size)]
             self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=self._graphs is None)
+            self._zero_gradients()
             losses.append(torch.stack(parts).sum() if len(parts) > 1 else parts[0])
         return torch.stack(losses).cpu().double().numpy()
 
@@ -121,12 +122,11 @@ class Trainer:
         As in training: with dropout, augmentation and batch statistics, which the running ones take in.
         """
         self.model.train()
-        self.optimizer.zero_grad()
-        plan = torch.cat((indices[:, None], self._draws(len(indices))), dim=1).to(self.device)
-        self._pass(pixels, labels, plan, 1 / len(indices))
+        self._zero_gradients()
+        self._accumulate(pixels, labels, self._plan(indices).to(self.device), 1 / len(indices))
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
         gradient = torch.cat([part.flatten() for part in gradients])
-        self.optimizer.zero_grad()
+        self._zero_gradients()
         return gradient
 
     @torch.no_grad()
@@ -152,12 +152,20 @@ class Trainer:
             logits = self.model(images)
         return logits.float() if half else logits
 
+    def _plan(self, indices):
+        """Return what one batch is made of (n, 4): its images' indices and their augmentation."""
+        return torch.cat((indices[:, None], self._draws(len(indices))), dim=1)
+
     def _draws(self, n):
         """Return the augmentation (n, 3) of n images: rows, columns, mirrored or not."""
         if self.largest_shift is None:
             return torch.zeros(n, 3, dtype=torch.long)
         shifts = torch.randint(-self.largest_shift, self.largest_shift + 1, (n, 2), generator=self.generator)
         return torch.cat((shifts, torch.randint(0, 2, (n, 1), generator=self.generator)), dim=1)
+
+    def _zero_gradients(self):
+        """Forget the gradients; where a captured graph writes to them, keep the tensors that it knows."""
+        self.optimizer.zero_grad(set_to_none=self._graphs is None)
 
     def _set_rate(self, rate):
         for group in self.optimizer.param_groups:
@@ -169,7 +177,7 @@ class Trainer:
     def _accumulate(self, pixels, labels, plan, scale):
         """Add the gradient of scale * (sum of the losses of these images); return that sum, scaled."""
         if self._graphs is None:
-            return self._pass(pixels, labels, plan.to(self.device), scale)
+            return self._pass(pixels, labels, plan, scale)
         key = (len(plan), pixels.data_ptr())
         if key not in self._graphs:
             self._graphs[key] = self._capture(pixels, labels, plan)
@@ -189,7 +197,7 @@ class Trainer:
 
     def _capture(self, pixels, labels, plan):
         """Return (CUDA graph of one pass, its inputs, its output); model and gradients are left as they were."""
-        plan, scale = plan.to(self.device), torch.zeros((), device=self.device)
+        plan, scale = plan.clone(), torch.zeros((), device=self.device)
         tensors = dict(self.model.named_buffers()) | {
             f"gradient of {name}": p.grad for name, p in self.model.named_parameters() if p.grad is not None
         }
