@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -125,6 +126,18 @@ def test_the_committed_summary_is_what_the_committed_records_say(script, tmp_pat
     ours = json.loads((tmp_path / "results" / f"{script.stem}.json").read_text())
     committed = json.loads((ROOT / "report" / "results" / f"{script.stem}.json").read_text())
     assert approximately(ours, committed)
+
+
+def test_the_readmes_example_of_a_new_problem_works(tmp_path):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    script = tmp_path / "p5_walk.py"
+    script.write_text(code)
+    python(script, "--output", tmp_path / "out", cwd=tmp_path)
+    summary = json.loads((tmp_path / "out" / "results" / "p5_walk.json").read_text())
+    assert summary["distance"]["n"] == 20 == len(list((tmp_path / "out" / "results" / "p5_walk").iterdir()))
+    assert 5 < summary["distance"]["mean"] < 12  # theory: sqrt(2 n / pi), 8.0
+    assert (tmp_path / "out" / "figures" / "p5_walk.svg").exists()
 
 
 def test_the_readme_says_what_is_answered():
