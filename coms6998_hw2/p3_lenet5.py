@@ -46,7 +46,6 @@ COMMON_RATE = 0.03
 PADDING = 2  # 28 x 28 -> 32 x 32, as LeCun et al. (1998)
 WATCHED = 10_000  # training images on which the training loss is measured after each epoch
 MEASURED = 1000  # validation images on which the layers' statistics are measured
-EVALUATIONS = 40  # at most so many during a run: with few images they, not the updates, would take the time
 PRESETS = {
     # images: how many training images, and for how many epochs; fewer images need more epochs for enough updates, and
     # dropout more than the others.
@@ -138,7 +137,7 @@ def cosine(rate: float, updates: int) -> np.ndarray:
 def run(config: dict, options: Options = DEFAULTS) -> dict:
     """Train one network; return its losses and accuracies, its batch norms' parameters, and what question 3.1 asks.
 
-    "train_*" (on 10,000 training images), "validation_*": after each epoch, in a long run each k-th, in evaluation
+    "train_*" (on 10,000 training images), "validation_*": after each epoch (see `every`), in evaluation
     mode; "running_train_loss": that epoch's mean over minibatches, with dropout; "test_*" and the whole training set's
     "final_train_*": at the end.
     """
@@ -148,6 +147,8 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     images, labels = data.load(config["dataset"], options.data_dir, train=True)
     images, labels = images[: config["loaded"]], labels[: config["loaded"]]
     training, validation = data.hold_out(labels)
+    # With few images evaluations, not updates, would take the time: one for as many images as there are in all.
+    every = max(1, len(training) // config["images"])
     if config["images"] < len(training):
         # Other images for each seed: with few of them, which they are is a large part of the spread.
         training = training[data.split(labels[training], config["images"], config["seed"])[1]]
@@ -165,7 +166,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     for epoch in range(config["epochs"]):
         batches = split_in_batches(rng.permutation(training), config["batch_size"])
         losses = trainer.train(pixels, targets, batches, rates[epoch])
-        if (epoch + 1) % max(1, config["epochs"] // EVALUATIONS):
+        if (epoch + 1) % every and epoch + 1 < config["epochs"]:
             continue
         result["running_train_loss"].append(losses.mean())
         for part, indices in (("train", watched), ("validation", held)):

@@ -269,6 +269,8 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
         scores = protocol[protocol["mode"] == mode].test_accuracy
         plotting.show_end(axes[0, 2], row, scores, summary["test_accuracy"][mode], colors[mode])
     axes[0, 2].set(xlabel="test accuracy", yticks=range(len(LABELS)), yticklabels=LABELS.values())
+    for axis in (axes[0, 1].yaxis, axes[0, 2].xaxis):
+        plotting.in_percent(axis, 1)
     axes[0, 2].invert_yaxis()
     plotting.label_panels(axes)
     return figure
@@ -292,6 +294,8 @@ def draw_rates(frame: pd.DataFrame, summary: dict) -> Figure:
     axes[0, 1].set(xlabel="epoch", ylabel="validation accuracy")
     axes[0, 1].xaxis.get_major_locator().set_params(integer=True)
     axes[0, 2].set(xlabel="test accuracy", yticks=range(len(MODES)), yticklabels=MODES)
+    for axis in (axes[0, 0].yaxis, axes[0, 1].yaxis, axes[0, 2].xaxis):
+        plotting.in_percent(axis, 1)
     axes[0, 2].invert_yaxis()
     plotting.label_panels(axes)
     return figure
@@ -323,9 +327,9 @@ def draw_relu(frame: pd.DataFrame, summary: dict) -> Figure:
 
 def draw_batch_sizes(frame: pd.DataFrame, summary: dict) -> Figure:
     """Return the fourth figure: test accuracy after one epoch against batch size, every seed and the interval."""
-    figure, axes = plotting.subplots(1, 1, height=2.6)
+    figure, axes = plotting.subplots(1, 1, height=2.6, width=plotting.NARROW)
     ax, sizes = axes[0, 0], batch_size_runs(frame)
-    for mode in (*MODES, "batch_fixed"):
+    for number, mode in enumerate((*MODES, "batch_fixed")):
         shown = {int(size): modes[mode] for size, modes in summary["batch_size"].items() if mode in modes}
         order, color = sorted(shown), plotting.COLORS[mode.removesuffix("_fixed")]
         if mode == "batch_fixed":
@@ -333,12 +337,16 @@ def draw_batch_sizes(frame: pd.DataFrame, summary: dict) -> Figure:
             order = sorted(shown)
             ax.plot(order, [shown[n]["mean"] for n in order], ":", color=color, label="batch, fixed momentum")
             continue
-        plotting.show_interval(ax, order, [shown[n] for n in order], color, mode)
+        beside = 1.1 ** (number - 1.5)  # so that intervals stand side by side
+        low, mean, high = (np.array([shown[n][key] for n in order]) for key in ("low", "mean", "high"))
+        ax.errorbar(np.array(order) * beside, mean, [mean - low, high - mean], color=color, label=mode, elinewidth=0.8,
+                    linewidth=1)  # fmt: skip
         rows = sizes[sizes["mode"] == mode]
-        ax.plot(rows.batch_size, rows.test_accuracy, ".", color=color)
+        ax.plot(rows.batch_size * beside, rows.test_accuracy, ".", color=color)
     ax.set(xlabel="batch size", ylabel="test accuracy after one epoch", xscale="log")
     ax.set_xticks(sorted(set(sizes.batch_size)), sorted(set(sizes.batch_size)))
     ax.minorticks_off()
+    plotting.in_percent(ax.yaxis, 0)
     ax.legend()
     return figure
 
