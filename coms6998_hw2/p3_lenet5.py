@@ -50,8 +50,8 @@ PRESETS = {
     # images: how many training images, and for how many epochs; fewer images need more epochs for enough updates, and
     # dropout more than the others.
     "full": {"seeds": 5, "rates": [0.01, 0.03, 0.1, 0.3], "images": {55_000: 20, 5500: 80, 550: 400},
-             "long_epochs": 40, "long_seeds": 3, "loaded": 60_000},
-    "quick": {"seeds": 2, "rates": [0.03], "images": {1500: 2, 300: 2}, "long_epochs": 3, "long_seeds": 1,
+             "few_seeds": 3, "long_epochs": 40, "long_seeds": 3, "loaded": 60_000},
+    "quick": {"seeds": 2, "rates": [0.03], "images": {1500: 2, 300: 2}, "few_seeds": 2, "long_epochs": 3, "long_seeds": 1,
               "loaded": 2000},
 }  # fmt: skip
 
@@ -95,12 +95,13 @@ def repeated_configs(preset: str, frame: pd.DataFrame) -> list[dict]:
     `frame`: the runs of `configs`.
     """
     size = PRESETS[preset]
+    main = max(size["images"])
     return [
         config(preset, variant, rate, images, epochs, seed)
         for images, epochs in size["images"].items()
         for variant, rate in best_rates(frame, images, epochs, seeds=[0]).items()
-        for seed in range(1, size["seeds"])
-        if (images, rate) != (max(size["images"]), COMMON_RATE)
+        for seed in range(1, size["seeds" if images == main else "few_seeds"])
+        if (images, rate) != (main, COMMON_RATE)
     ]
 
 
@@ -244,7 +245,7 @@ def summarise(frame: pd.DataFrame) -> dict:
     for key in ("gamma", "beta"):
         summary[key] = {v: _spread(tuned[v][key]) for v in ("bn", "bn_input", "bn_dropout", "dropout_bn")}
     for images, rows in frame[frame.images < main].groupby("images"):
-        own = best_rates(rows, images, rows.epochs.iloc[0], seeds)
+        own = best_rates(rows, images, rows.epochs.iloc[0], sorted(rows.seed.unique()))
         by_variant = {v: rows[(rows.variant == v) & (rows.learning_rate == own[v])].set_index("seed") for v in VARIANTS}
         scores = {variant: by_variant[variant].test_accuracy for variant in VARIANTS}
         summary["images"][str(images)] = {
