@@ -51,8 +51,8 @@ PRESETS = {
     # dropout more than the others.
     "full": {"seeds": 5, "rates": [0.01, 0.03, 0.1, 0.3], "images": {55_000: 20, 5500: 80, 550: 400},
              "few_seeds": 3, "long_epochs": 40, "long_seeds": 3, "loaded": 60_000},
-    "quick": {"seeds": 2, "rates": [0.03], "images": {1500: 2, 300: 2}, "few_seeds": 2, "long_epochs": 3, "long_seeds": 1,
-              "loaded": 2000},
+    "quick": {"seeds": 2, "rates": [0.03], "images": {1500: 2, 300: 2}, "few_seeds": 2, "long_epochs": 3,
+              "long_seeds": 1, "loaded": 2000},
 }  # fmt: skip
 
 
