@@ -106,14 +106,17 @@ def repeated_configs(preset: str, frame: pd.DataFrame) -> list[dict]:
 
 
 def long_configs(preset: str, frame: pd.DataFrame) -> list[dict]:
-    """Return the runs with more epochs at each variant's own rate; `frame`: all runs before them."""
+    """Return the runs with more epochs: is dropout worse than batch norm, or was it not trained long enough?
+
+    At the rate that is best with the first seed; `frame`: the runs of `configs`.
+    """
     size = PRESETS[preset]
     main, epochs = next(iter(size["images"].items()))
-    rates = best_rates(frame, main, epochs, range(size["seeds"]))
+    rates = best_rates(frame, main, epochs, seeds=[0])
     return [
         config(preset, variant, rates[variant], main, size["long_epochs"], seed)
         for seed in range(size["long_seeds"])
-        for variant in ("bn", "dropout", "bn_dropout")
+        for variant in ("bn", "dropout")
     ]
 
 
@@ -257,12 +260,14 @@ def summarise(frame: pd.DataFrame) -> dict:
             "dropout_bn_minus_bn_dropout": mean_interval(scores["dropout_bn"] - scores["bn_dropout"]),
         }
     longer = frame[(frame.images == main) & (frame.epochs > main_epochs)]
-    for variant, rows in longer.groupby("variant"):
+    for (variant, rate), rows in longer.groupby(["variant", "learning_rate"]):
         scores = rows.set_index("seed").test_accuracy
+        shorter = whole[(whole.variant == variant) & (whole.learning_rate == rate)].set_index("seed").test_accuracy
         summary["long"][variant] = {
             "epochs": rows.epochs.iloc[0],
+            "learning_rate": rate,
             "test_accuracy": mean_interval(scores),
-            "minus_short": mean_interval((scores - test[variant]).dropna()),
+            "minus_short": mean_interval((scores - shorter).dropna()),
         }
     return summary
 
@@ -322,10 +327,10 @@ def main(argv: list[str] | None = None) -> None:
     sweep = partial(
         run_all, STEM, partial(run, options=options), options=options, workers=options.workers(), gpu_share=GPU_SHARE
     )
-    frame = sweep(data.resolve(configs(options.preset), options))
-    for further in (repeated_configs, long_configs):  # they depend on the results so far
-        more = sweep(data.resolve(further(options.preset, frame), options))
-        frame = pd.concat([frame, more], ignore_index=True)
+    first = sweep(data.resolve(configs(options.preset), options))
+    # The rest depends on the grid's result.
+    further = [*repeated_configs(options.preset, first), *long_configs(options.preset, first)]
+    frame = pd.concat([first, sweep(data.resolve(further, options))], ignore_index=True)
     summary = {**summarise(frame), "provenance": provenance(frame)}
     figures = (("", draw), ("_violins", draw_violins), ("_causes", draw_causes), ("_images", draw_images))
     for suffix, drawn in figures:
