@@ -313,11 +313,11 @@ def draw_values(frame, summary: dict) -> Figure:
     for ax, (variation, title) in zip(axes[0], shown.items(), strict=False):
         row = frame[(frame.variation == variation) & (frame.slope == 0)].iloc[0]
         constant = _floats(row.range) == 0
-        y = ensemble.TARGETS[row.target](x)
+        y = ensemble.TARGETS[row.target](x).numpy()  # whose mean does not depend on torch's number of threads
         ends = sorted([float(y.mean()) - 0.25, float(y.mean()) + 0.25])
         ax.hist(np.clip(_floats(row.value)[constant], *ends), bins=40, range=ends, color=plotting.BLUE)
         ax.axvline(y.mean(), color=plotting.VERMILION, linewidth=0.8, label="mean")
-        ax.axvline(y.median(), color=plotting.BLACK, linewidth=0.8, linestyle="--", label="median")
+        ax.axvline(np.median(y), color=plotting.BLACK, linewidth=0.8, linestyle="--", label="median")
         ax.set(title=title, xlabel="output", yscale="log")
     axes[0, 0].set_ylabel("constant networks")
     figure.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside lower left", ncols=2)
