@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Further flags of the scripts, such as --ray or --device cpu.
 FLAGS ?=
 SCRIPTS := $(sort $(wildcard ist597_norms/p*.py coms6998_hw2/p*.py))
-export TF_CPP_MIN_LOG_LEVEL ?= 2
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 
 .PHONY: quick full report gallery test bench lint format data ray-demo
 quick: .venv/installed data

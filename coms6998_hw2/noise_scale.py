@@ -42,9 +42,10 @@ def noise_scale(small, big, b_small: int, b_big: int) -> dict:
     result = {"mean": float(ratio(signal, noise)), "n": len(signal)}
     if len(signal) < 2 or np.ptp(noise) == np.ptp(signal) == 0:
         return {**result, "low": result["mean"], "high": result["mean"]}
-    interval = stats.bootstrap(
-        (signal, noise), ratio, paired=True, method="percentile", rng=np.random.default_rng(0)
-    ).confidence_interval
+    with np.errstate(invalid="ignore"):  # its standard error, which is not used, of ratios that may be infinite
+        interval = stats.bootstrap(
+            (signal, noise), ratio, paired=True, method="percentile", rng=np.random.default_rng(0)
+        ).confidence_interval
     return {**result, "low": float(interval.low), "high": float(interval.high)}
 
 

@@ -20,7 +20,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from coms6998_hw2.fashion_training import BATCH_SIZE, MOMENTUM, Plan, Run, batch_sizes, constant_plan, sweep
-from coms6998_hw2.range_rules import BEGUN, DONE, debiased_average, falling_range, running_mean_of_epoch, valley
+from coms6998_hw2.range_rules import (
+    BEGUN,
+    DONE,
+    DONE_DENSE,
+    debiased_average,
+    falling_range,
+    running_mean_of_epoch,
+    valley,
+)
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import geometric_interval, mean_interval
@@ -94,8 +102,12 @@ def range_test(
     return rates, losses
 
 
-def summarise(frame: pd.DataFrame) -> dict:
-    """Return the candidates with intervals, lr_min and lr_max by rule, and the range test's readings."""
+def summarise(frame: pd.DataFrame, planned: int) -> dict:
+    """Return the candidates with intervals, lr_min and lr_max by rule, and the range test's readings.
+
+    `planned`: how many candidates the protocol has. Where some are not recorded yet, lr_min and lr_max are read off the
+    range test: the candidates' curve has gaps. "source" says which of the two they come from.
+    """
     candidates = frame[frame.part == "candidate"]
     first = candidates.iloc[0]
     listed = []
@@ -109,23 +121,32 @@ def summarise(frame: pd.DataFrame) -> dict:
             "diverged": len(rows) - len(finite),
             "n": len(rows),
         })  # fmt: skip
-    rates = np.array([row["rate"] for row in listed])
-    try:
-        low, high = falling_range(rates, [row["loss"]["mean"] for row in listed])
-    except ValueError as error:
-        sys.exit(f"{STEM}: {error}; lr_min and lr_max cannot be read off these candidates.")
+    rates, losses = np.array([row["rate"] for row in listed]), [row["loss"]["mean"] for row in listed]
+    continuous = _readings(frame[frame.part == "continuous"])
+    source = "candidates" if len(listed) == planned else "range test"
+    if source == "candidates":
+        try:
+            low, high = falling_range(rates, losses)
+        except ValueError as error:
+            sys.exit(f"{STEM}: {error}; lr_min and lr_max cannot be read off these candidates.")
+    elif continuous["lr_min"]["n"] > 0:
+        low, high = continuous["lr_min"]["mean"], continuous["lr_max"]["mean"]
+    else:
+        sys.exit(f"{STEM}: neither all {planned} candidates nor a range test are recorded; nothing drawn.")
     single = frame[frame.part == "float32"]
     return {
         "protocol": {"dataset": first.dataset, "epochs": first.epochs, "batch_size": first.batch_size,
                      "images": first.images, "seeds": candidates.seed.nunique(), "range_epochs": RANGE_EPOCHS,
-                     "lowest": LOWEST, "highest": HIGHEST, "momentum": MOMENTUM, "begun": BEGUN, "done": DONE},
+                     "lowest": LOWEST, "highest": HIGHEST, "momentum": MOMENTUM, "begun": BEGUN, "done": DONE,
+                     "done_dense": DONE_DENSE},
         "candidates": listed,
-        "reading": {"lr_min": low, "lr_max": high},
+        "planned_candidates": planned,
+        "reading": {"lr_min": low, "lr_max": high, "source": source},
         # One digit, as one reads a figure: a range is no finer, and the next questions' runs depend on it.
         "lr_min": float(f"{low:.0e}"),
         "lr_max": float(f"{high:.0e}"),
-        "valley": valley(rates, [row["loss"]["mean"] for row in listed]),
-        "continuous": _readings(frame[frame.part == "continuous"]),
+        "valley": valley(rates, losses) if source == "candidates" else math.nan,
+        "continuous": continuous,
         "float32": [pair for _, row in single.iterrows() for pair in _compared(row, candidates)],
     }  # fmt: skip
 
@@ -204,10 +225,12 @@ def main(argv: list[str] | None = None) -> None:
     options = parse_args(__doc__, argv)
     runs = data.resolve(configs(options.preset), options)
     frame = sweep(STEM, run, runs, options)
-    swept, single = frame[frame.part != "float32"], frame[frame.part == "float32"]
-    whole = complete_seeds(STEM, swept, [config for config in runs if config["part"] != "float32"])
-    frame = pd.concat([whole, single[single.seed.isin(whole.seed)]])
-    summary = {**summarise(frame), "planned": len(runs), "provenance": provenance(frame)}
+    swept = [config for config in runs if config["part"] != "float32"]
+    whole = complete_seeds(frame[frame.part != "float32"], swept)
+    # Where no seed is recorded in full yet, the first one's runs so far.
+    frame = frame[frame.seed.isin(set(whole.seed) or {swept[0]["seed"]})]
+    planned = len(PRESETS[options.preset]["rates"])
+    summary = {**summarise(frame, planned), "planned": len(runs), "provenance": provenance(frame)}
     plotting.save(draw(frame, summary), STEM, options, frame.dataset.iloc[0])
     write_summary(STEM, summary, options)
 

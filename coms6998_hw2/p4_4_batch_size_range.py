@@ -298,7 +298,9 @@ def main(argv: list[str] | None = None) -> None:
     options = parse_args(__doc__, argv)
     rate_summary = read_summary(RANGE_STEM, options)
     runs = data.resolve(configs(options.preset, rate_summary["lr_min"], rate_summary["lr_max"]), options)
-    frame = complete_seeds(STEM, sweep(STEM, run, runs, options), runs)
+    frame = complete_seeds(sweep(STEM, run, runs, options), runs)
+    if frame.empty:
+        sys.exit(f"{STEM}: of no seed all runs are recorded; nothing drawn.")
     summary = {**summarise(frame), "planned": len(runs), "provenance": provenance(frame)}
     dataset = frame.dataset.iloc[0]
     plotting.save(draw(frame, summary, rate_summary), STEM, options, dataset)

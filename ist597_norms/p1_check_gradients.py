@@ -370,6 +370,7 @@ def draw(frame, summary: dict) -> Figure:
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv)
+    tf.get_logger().setLevel("ERROR")  # TensorFlow Probability's layer is traced anew for every shape, and says so
     frame = run_all(STEM, run, configs(options.preset), options)
     summary = {**summarise(frame), "provenance": provenance(frame)}
     plotting.save(draw(frame, summary), STEM, options)
