@@ -1,0 +1,77 @@
+"""In which precision and memory order do LeNet-5 and MiniGoogLeNet train fastest here? Measured, not assumed.
+
+    python tests/bench/bench_precision.py      about 3 min on two CPU cores; nothing else should run meanwhile
+
+Images a second of problem 3's and problem 4's training steps of 64 images, augmentation included, each setting in turn,
+several rounds. Writes report/results/bench_precision_<cpu or cuda>.json.
+"""
+
+import time
+
+import numpy as np
+import torch
+
+from coms6998_hw2.fashion_training import LARGEST_SHIFT, resize
+from coms6998_hw2.models import LeNet5, MiniGoogLeNet
+from coms6998_hw2.p3_lenet5 import BATCH_SIZE, preparation
+from utils import data
+from utils.cli import Options
+from utils.intervals import mean_interval
+from utils.provenance import environment
+from utils.runs import write_summary
+from utils.training import Trainer, fastest_precision, on_device, split_in_batches
+
+IMAGES, ROUNDS, WARM_UP = 1920, 5, 3
+ORDERS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+
+
+def images_per_second(trainer: Trainer, pixels: torch.Tensor, labels: torch.Tensor) -> float:
+    """Train on all the images once and return how many of them a second."""
+    batches = split_in_batches(np.arange(len(pixels)), BATCH_SIZE)
+    trainer.train(pixels, labels, batches[:WARM_UP], [0.01] * WARM_UP)
+    start = time.perf_counter()
+    trainer.train(pixels, labels, batches, [0.01] * len(batches))
+    return len(pixels) / (time.perf_counter() - start)
+
+
+def settings(model: type, prepare, largest_shift: int | None, pixels, labels, device: torch.device) -> dict:
+    """Return, by precision and memory order, the interval of the images a second."""
+    trainers = {}
+    for precision in ("float32", "bfloat16"):
+        for order, memory_format in ORDERS.items():
+            trainer = Trainer(
+                model(), device, prepare, learning_rate=0.01, precision=precision, largest_shift=largest_shift
+            )
+            trainer.model.to(memory_format=memory_format)
+            trainers[f"{precision}, {order}"] = trainer
+    rounds = [
+        {name: images_per_second(trainer, pixels, labels) for name, trainer in trainers.items()} for _ in range(ROUNDS)
+    ]
+    return {name: mean_interval([rates[name] for rates in rounds]) for name in trainers}
+
+
+def main():
+    """Time every setting, print and write the table."""
+    device = Options().torch_device()
+    summary = {
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU cores",
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "fastest_precision": fastest_precision(device),
+        "batch_size": BATCH_SIZE,
+        "environment": environment(),
+    }
+    mnist, fashion = (data.load(name, Options().data_dir, train=True) for name in ("mnist", "fashion_mnist"))
+    networks = {
+        "lenet5": (LeNet5, preparation(mnist[0], standardized=True), None, mnist),
+        "mini_googlenet": (MiniGoogLeNet, resize, LARGEST_SHIFT, fashion),
+    }
+    for name, (model, prepare, largest_shift, (images, labels)) in networks.items():
+        on = on_device(images[:IMAGES], labels[:IMAGES], device)
+        summary[name] = settings(model, prepare, largest_shift, *on, device)
+        for setting, rate in summary[name].items():
+            print(f"{name:16s} {setting:25s} {rate['mean']:8.0f} images/s")
+    write_summary(f"bench_precision_{device.type}", summary)
+
+
+if __name__ == "__main__":
+    main()
