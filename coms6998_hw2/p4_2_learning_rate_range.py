@@ -6,6 +6,7 @@ test of the reference post, in which the rate grows after every update.
     python coms6998_hw2/p4_2_learning_rate_range.py                  the full protocol; one seed is about 2.5 h on two
                                                                      CPU cores, three are a few minutes on a GPU
     python coms6998_hw2/p4_2_learning_rate_range.py --preset quick   fewer images, rates, seeds and epochs, about 25 s
+    python coms6998_hw2/p4_2_learning_rate_range.py --network lenet5 the full protocol with LeNet-5, 20 min on two cores
 
 Writes report/results/p4_2_learning_rate_range/*.json and their summary, which the next scripts read lr_min and lr_max
 from, and figures/p4_2_learning_rate_range.png and .svg.
@@ -19,7 +20,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from coms6998_hw2.fashion_training import BATCH_SIZE, MOMENTUM, Plan, Run, batch_sizes, constant_plan, sweep
+from coms6998_hw2.fashion_training import (
+    BATCH_SIZE,
+    MOMENTUM,
+    NETWORKS,
+    Plan,
+    Run,
+    batch_sizes,
+    constant_plan,
+    of_network,
+    sweep,
+)
 from coms6998_hw2.range_rules import (
     BEGUN,
     DONE,
@@ -222,8 +233,11 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
 
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
-    options = parse_args(__doc__, argv)
+    options = parse_args(__doc__, argv, networks=NETWORKS)
+    stem = of_network(STEM, options)
     runs = data.resolve(configs(options.preset), options)
+    if options.network != NETWORKS[0]:
+        runs = [config for config in runs if config["part"] != "float32"]  # the others already are
     frame = sweep(STEM, run, runs, options)
     swept = [config for config in runs if config["part"] != "float32"]
     whole = complete_seeds(frame[frame.part != "float32"], swept)
@@ -231,8 +245,8 @@ def main(argv: list[str] | None = None) -> None:
     frame = frame[frame.seed.isin(set(whole.seed) or {swept[0]["seed"]})]
     planned = len(PRESETS[options.preset]["rates"])
     summary = {**summarise(frame, planned), "planned": len(runs), "provenance": provenance(frame)}
-    plotting.save(draw(frame, summary), STEM, options, frame.dataset.iloc[0])
-    write_summary(STEM, summary, options)
+    plotting.save(draw(frame, summary), stem, options, frame.dataset.iloc[0])
+    write_summary(stem, summary, options)
 
 
 if __name__ == "__main__":

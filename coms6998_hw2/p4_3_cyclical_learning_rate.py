@@ -5,6 +5,7 @@ undamped cycle and one cycle at equal epochs.
 
     python coms6998_hw2/p4_3_cyclical_learning_rate.py                  the full protocol: 15 runs of 48 epochs, about
                                                                         a minute each on a GPU, 2 h on two CPU cores
+    python coms6998_hw2/p4_3_cyclical_learning_rate.py --network lenet5 the same with LeNet-5, 1.5 h on two cores
     python coms6998_hw2/p4_3_cyclical_learning_rate.py --preset quick   fewer images, arms, seeds and epochs, about 25 s
 
 Reads lr_min and lr_max from p4_2_learning_rate_range's summary, so that one runs first. Writes
@@ -18,7 +19,17 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from coms6998_hw2.fashion_training import BATCH_SIZE, MOMENTUM, Plan, Run, batch_sizes, best_of, sweep
+from coms6998_hw2.fashion_training import (
+    BATCH_SIZE,
+    MOMENTUM,
+    NETWORKS,
+    Plan,
+    Run,
+    batch_sizes,
+    best_of,
+    of_network,
+    sweep,
+)
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import mean_interval
@@ -162,15 +173,15 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
 
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
-    options = parse_args(__doc__, argv)
-    found = read_summary(RANGE_STEM, options)
+    options = parse_args(__doc__, argv, networks=NETWORKS)
+    stem, found = of_network(STEM, options), read_summary(of_network(RANGE_STEM, options), options)
     runs = data.resolve(configs(options.preset, found["lr_min"], found["lr_max"]), options)
     frame = sweep(STEM, run, runs, options)
     if "cyclical" not in set(frame.arm):
-        sys.exit(f"{STEM}: no run of the cyclical arm is recorded, which the others are compared with; nothing drawn.")
+        sys.exit(f"{stem}: no run of the cyclical arm is recorded, which the others are compared with; nothing drawn.")
     summary = {**summarise(frame), "planned": len(runs), "provenance": provenance(frame)}
-    plotting.save(draw(frame, summary), STEM, options, frame.dataset.iloc[0])
-    write_summary(STEM, summary, options)
+    plotting.save(draw(frame, summary), stem, options, frame.dataset.iloc[0])
+    write_summary(stem, summary, options)
 
 
 if __name__ == "__main__":

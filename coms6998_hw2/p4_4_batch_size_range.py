@@ -5,6 +5,7 @@
 
     python coms6998_hw2/p4_4_batch_size_range.py                  the full protocol: 54 runs of 5 epochs, ten minutes on
                                                                   a GPU, 13 min each on two CPU cores
+    python coms6998_hw2/p4_4_batch_size_range.py --network lenet5 the same with LeNet-5, half an hour on two cores
     python coms6998_hw2/p4_4_batch_size_range.py --preset quick   fewer images, sizes, seeds and epochs, about 25 s
 
 Large batches are made of micro-batches of 64, whose gradients add up: what batch norm sees is the same for all sizes.
@@ -23,7 +24,7 @@ from matplotlib.figure import Figure
 
 from coms6998_hw2.batch_algorithm import draw_algorithm
 from coms6998_hw2.batch_policies import asked_sizes, sizes_by_epoch
-from coms6998_hw2.fashion_training import MICRO_BATCH, Run, batch_sizes, constant_plan, sweep
+from coms6998_hw2.fashion_training import MICRO_BATCH, NETWORKS, Run, batch_sizes, constant_plan, of_network, sweep
 from coms6998_hw2.noise_scale import automatic_range, falling_behind, noise_scale, power_of_two
 from coms6998_hw2.p4_2_learning_rate_range import STEM as RANGE_STEM
 from coms6998_hw2.range_rules import debiased_average, falling_range
@@ -295,17 +296,17 @@ def draw_noise(frame: pd.DataFrame, summary: dict) -> Figure:
 
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
-    options = parse_args(__doc__, argv)
-    rate_summary = read_summary(RANGE_STEM, options)
+    options = parse_args(__doc__, argv, networks=NETWORKS)
+    stem, rate_summary = of_network(STEM, options), read_summary(of_network(RANGE_STEM, options), options)
     runs = data.resolve(configs(options.preset, rate_summary["lr_min"], rate_summary["lr_max"]), options)
     frame = complete_seeds(sweep(STEM, run, runs, options), runs)
     if frame.empty:
-        sys.exit(f"{STEM}: of no seed all runs are recorded; nothing drawn.")
+        sys.exit(f"{stem}: of no seed all runs are recorded; nothing drawn.")
     summary = {**summarise(frame), "planned": len(runs), "provenance": provenance(frame)}
     dataset = frame.dataset.iloc[0]
-    plotting.save(draw(frame, summary, rate_summary), STEM, options, dataset)
-    plotting.save(draw_noise(frame, summary), f"{STEM}_noise", options, dataset)
-    write_summary(STEM, summary, options)
+    plotting.save(draw(frame, summary, rate_summary), stem, options, dataset)
+    plotting.save(draw_noise(frame, summary), f"{stem}_noise", options, dataset)
+    write_summary(stem, summary, options)
     plotting.save(draw_algorithm(), f"{STEM}_algorithm", options)  # last: the next script can do without schemdraw
 
 

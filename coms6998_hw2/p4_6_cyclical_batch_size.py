@@ -6,6 +6,7 @@
 
     python coms6998_hw2/p4_6_cyclical_batch_size.py                  the full protocol: 18 runs of up to 48 epochs, a
                                                                      minute each on a GPU, 2 h each on two CPU cores
+    python coms6998_hw2/p4_6_cyclical_batch_size.py --network lenet5 the same with LeNet-5, 1.5 h on two cores
     python coms6998_hw2/p4_6_cyclical_batch_size.py --preset quick   fewer images, seeds and epochs, about 25 s
 
 Reads the summaries of p4_2_learning_rate_range and p4_4_batch_size_range, and the records of
@@ -19,7 +20,7 @@ from matplotlib.figure import Figure
 
 from coms6998_hw2 import p4_3_cyclical_learning_rate as p4_3
 from coms6998_hw2.batch_policies import asked_sizes, cyclical_batch_size, sizes_by_epoch
-from coms6998_hw2.fashion_training import MICRO_BATCH, Plan, Run, batch_sizes, best_of, sweep
+from coms6998_hw2.fashion_training import MICRO_BATCH, NETWORKS, Plan, Run, batch_sizes, best_of, of_network, sweep
 from coms6998_hw2.p4_4_batch_size_range import STEM as BATCH_STEM
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
@@ -205,16 +206,17 @@ def draw(frame: pd.DataFrame, other: pd.DataFrame) -> Figure:
 
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
-    options = parse_args(__doc__, argv)
-    rate_range, batch_range = read_summary(p4_3.RANGE_STEM, options), read_summary(BATCH_STEM, options)
+    options = parse_args(__doc__, argv, networks=NETWORKS)
+    stem = of_network(STEM, options)
+    rate_range, batch_range = (read_summary(of_network(s, options), options) for s in (p4_3.RANGE_STEM, BATCH_STEM))
     arms = p4_3.configs(options.preset, rate_range["lr_min"], rate_range["lr_max"])
     cyclical = data.resolve([config for config in arms if config["arm"] == "cyclical"], options)
     other = sweep(p4_3.STEM, p4_3.run, cyclical, options)
     runs = data.resolve(configs(options.preset, rate_range, batch_range, cyclical), options)
     frame = sweep(STEM, run, runs, options)
     summary = {**summarise(frame, other), "planned": len(runs), "provenance": provenance(frame)}
-    plotting.save(draw(frame, other), STEM, options, frame.dataset.iloc[0])
-    write_summary(STEM, summary, options)
+    plotting.save(draw(frame, other), stem, options, frame.dataset.iloc[0])
+    write_summary(stem, summary, options)
 
 
 if __name__ == "__main__":

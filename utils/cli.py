@@ -27,7 +27,8 @@ class Options:
     device: str = "auto"
     data_dir: Path = ROOT / "data"
     output: Path | None = None
-    dataset: str | None = None  # in scripts that offer several
+    dataset: str | None = None  # in scripts that offer several, like the network
+    network: str | None = None
     ray: str | None = None  # the address of a Ray cluster, or "local"
 
     def torch_device(self) -> "torch.device":
@@ -66,10 +67,13 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
 
-def parse_args(doc: str, argv: list[str] | None = None, datasets: tuple[str, ...] = ()) -> Options:
+def parse_args(
+    doc: str, argv: list[str] | None = None, datasets: tuple[str, ...] = (), networks: tuple[str, ...] = ()
+) -> Options:
     """Return the options in `argv` (default: the process's own); `doc` is the script's docstring, shown by --help.
 
-    A script that works on several `datasets` has the flag --dataset too, which by default is the first of them.
+    A script that works on several `datasets` has the flag --dataset too, which by default is the first of them; and one
+    that trains several `networks`, --network.
     A flag or value that does not exist prints one sentence and exits with status 2 before anything is written.
     """
     parser = _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
@@ -96,6 +100,10 @@ def parse_args(doc: str, argv: list[str] | None = None, datasets: tuple[str, ...
     if datasets:
         parser.add_argument(
             "--dataset", choices=datasets, default=datasets[0], help="the images (default: %(default)s)"
+        )
+    if networks:
+        parser.add_argument(
+            "--network", choices=networks, default=networks[0], help="what is trained (default: %(default)s)"
         )
     options = Options(**vars(parser.parse_args(argv)))
     if options.ray == "":
