@@ -117,7 +117,7 @@ def summarise(frame: pd.DataFrame, planned: int) -> dict:
     """Return the candidates with intervals, lr_min and lr_max by rule, and the range test's readings.
 
     `planned`: how many candidates the protocol has. Where some are not recorded yet, lr_min and lr_max are read off the
-    range test: the candidates' curve has gaps. "source" says which of the two they come from.
+    range test, as the candidates' curve has gaps, and "complete" is false.
     """
     candidates = frame[frame.part == "candidate"]
     first = candidates.iloc[0]
@@ -134,8 +134,8 @@ def summarise(frame: pd.DataFrame, planned: int) -> dict:
         })  # fmt: skip
     rates, losses = np.array([row["rate"] for row in listed]), [row["loss"]["mean"] for row in listed]
     continuous = _readings(frame[frame.part == "continuous"])
-    source = "candidates" if len(listed) == planned else "range test"
-    if source == "candidates":
+    complete = len(listed) == planned
+    if complete:
         try:
             low, high = falling_range(rates, losses)
         except ValueError as error:
@@ -151,12 +151,13 @@ def summarise(frame: pd.DataFrame, planned: int) -> dict:
                      "lowest": LOWEST, "highest": HIGHEST, "momentum": MOMENTUM, "begun": BEGUN, "done": DONE,
                      "done_dense": DONE_DENSE},
         "candidates": listed,
+        "complete": complete,
         "planned_candidates": planned,
-        "reading": {"lr_min": low, "lr_max": high, "source": source},
+        "reading": {"lr_min": low, "lr_max": high},
         # One digit, as one reads a figure: a range is no finer, and the next questions' runs depend on it.
         "lr_min": float(f"{low:.0e}"),
         "lr_max": float(f"{high:.0e}"),
-        "valley": valley(rates, losses) if source == "candidates" else math.nan,
+        "valley": valley(rates, losses) if complete else math.nan,
         "continuous": continuous,
         "float32": [pair for _, row in single.iterrows() for pair in _compared(row, candidates)],
     }  # fmt: skip

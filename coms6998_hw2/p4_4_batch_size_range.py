@@ -27,7 +27,7 @@ from coms6998_hw2.batch_policies import asked_sizes, sizes_by_epoch
 from coms6998_hw2.fashion_training import MICRO_BATCH, NETWORKS, Run, batch_sizes, constant_plan, of_network, sweep
 from coms6998_hw2.noise_scale import automatic_range, falling_behind, noise_scale, power_of_two
 from coms6998_hw2.p4_2_learning_rate_range import STEM as RANGE_STEM
-from coms6998_hw2.range_rules import debiased_average, falling_range
+from coms6998_hw2.range_rules import at_rates, debiased_average, falling_range
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.files import say
@@ -211,6 +211,19 @@ def summarise(frame: pd.DataFrame) -> dict:
     }  # fmt: skip
 
 
+def mirrored(summary: dict, rate_summary: dict) -> list[dict]:
+    """Return, by batch size, the loss at the middle rate and that of question 4.2's curve at the same rate / batch."""
+    listed, curve = summary["candidates"]["middle"], rate_summary["candidates"]
+    equal = [
+        summary["protocol"]["middle"] * rate_summary["protocol"]["batch_size"] / row["batch_size"] for row in listed
+    ]
+    losses = at_rates([row["rate"] for row in curve], [_floats(row["loss"])["mean"] for row in curve], equal)
+    return [
+        {"batch_size": row["batch_size"], "rate": rate, "loss": row["loss"]["mean"], "loss_at_rate": loss}
+        for row, rate, loss in zip(listed, equal, losses, strict=True)
+    ]
+
+
 def _candidate(size, rows):
     return {
         "batch_size": size,
@@ -303,6 +316,7 @@ def main(argv: list[str] | None = None) -> None:
     if frame.empty:
         sys.exit(f"{stem}: of no seed all runs are recorded; nothing drawn.")
     summary = {**summarise(frame), "planned": len(runs), "provenance": provenance(frame)}
+    summary["mirrored"] = mirrored(summary, rate_summary)
     dataset = frame.dataset.iloc[0]
     plotting.save(draw(frame, summary, rate_summary), stem, options, dataset)
     plotting.save(draw_noise(frame, summary), f"{stem}_noise", options, dataset)

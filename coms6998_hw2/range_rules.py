@@ -59,6 +59,12 @@ def valley(rates, losses) -> float:
     return float(rates[end - int(length[end]) + int(third) + int(third / 2)])
 
 
+def at_rates(rates, losses, wanted) -> np.ndarray:
+    """Return the losses (wanted,) of a curve, linear in the logarithm of the rate, at other rates; NaN beyond it."""
+    rates, losses = _finite(rates, losses)
+    return np.interp(np.log(wanted), np.log(rates), losses, left=np.nan, right=np.nan)
+
+
 def debiased_average(losses, weight: float = SMOOTHING) -> np.ndarray:
     """Return the exponential moving average (n,), each value divided by the sum of its weights.
 

@@ -28,7 +28,7 @@ def draw_figures(options: Options) -> None:
     """Run every finished script with --replot, in processes of their own; ends with status 1 if one fails.
 
     A script is finished when its summary is there; one that is not is named and left out, and a report that needs it
-    will not build.
+    will not build. Problem 4's are run again for LeNet-5 where that has a summary.
     """
     flags = ["--replot", "--preset", options.preset, "--data-dir", options.data_dir]
     if options.output:
@@ -37,10 +37,13 @@ def draw_figures(options: Options) -> None:
     unfinished = [path for path in scripts if not (options.results_dir / f"{path.stem}.json").exists()]
     for path in unfinished:
         say(f"{path.stem}: not run to its end yet ({options.results_dir / path.stem}.json is missing); not drawn")
-    scripts = [path for path in scripts if path not in unfinished]
+    commands = [[path] for path in scripts if path not in unfinished]
+    commands += [
+        [path, "--network", "lenet5"] for path in scripts if (options.results_dir / f"{path.stem}_lenet5.json").exists()
+    ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        done = pool.map(lambda path: subprocess.run([sys.executable, path, *flags]), scripts)
-        failed = [path.stem for path, process in zip(scripts, done, strict=True) if process.returncode]
+        done = pool.map(lambda command: subprocess.run([sys.executable, *command, *flags]), commands)
+        failed = [path.stem for (path, *_), process in zip(commands, done, strict=True) if process.returncode]
     if failed:
         sys.exit(f"{', '.join(failed)} could not draw the figures; the PDFs were not built.")
 

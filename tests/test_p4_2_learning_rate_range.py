@@ -1,15 +1,26 @@
 """Question 4.2: the rules read known ranges off curves, whatever noise does; the range test leaves no trace."""
 
+from dataclasses import replace
 from itertools import combinations, pairwise
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coms6998_hw2 import p4_2_learning_rate_range as p42
-from coms6998_hw2.fashion_training import MICRO_BATCH, Run, batch_sizes, best_of, constant_plan
+from coms6998_hw2.fashion_training import (
+    MICRO_BATCH,
+    Run,
+    batch_sizes,
+    best_of,
+    constant_plan,
+    of_network,
+    sweep,
+)
+from coms6998_hw2.models import LeNet5
 from coms6998_hw2.range_rules import debiased_average, falling_range, running_mean_of_epoch, valley
 from utils.cli import Options
 
@@ -153,6 +164,40 @@ def test_every_candidate_of_a_seed_starts_from_the_same_network(small):
         assert torch.equal(a, b), name
     assert not first.trainer.optimizer.state_dict()["state"]
     assert not torch.equal(first.trainer.model.stages[0][0].weight, small.trainer.model.stages[0][0].weight)
+
+
+def test_lenet5_takes_the_same_protocol_under_a_name_of_its_own(options, small):
+    config = {"name": "a", "dataset": "digits", "images": 100, "precision": "fastest", "seed": 0}
+    lenet = replace(options, network="lenet5")
+    frame = sweep("stem", lambda config, options: {"given": config["network"]}, [config], lenet)
+    assert frame.given[0] == "lenet5" and frame.precision[0] == "float32"
+    assert (options.output / "results" / "stem_lenet5" / "a.json").exists() and of_network("stem", options) == "stem"
+    run = Run({**config, "network": "lenet5"}, lenet)
+    assert isinstance(run.trainer.model, LeNet5) and set(run.trainer.model.batch_norms()) == {"c1", "c3", "c5", "f6"}
+    # The same images in the same order, augmented alike.
+    assert np.array_equal(run.training, small.training) and run.trainer.largest_shift == small.trainer.largest_shift
+    again = Run(config, options)
+    assert np.array_equal(run.rng.permutation(50), again.rng.permutation(50))
+    assert torch.equal(run.trainer._draws(9), again.trainer._draws(9))
+
+
+def test_with_candidates_missing_the_range_test_answers_and_the_summary_says_so():
+    """The frame is what run_all returns; only the curves are made up."""
+    rates = np.geomspace(p42.LOWEST, p42.HIGHEST, 3 * 860)
+    environment = {"device": "cpu", "precision": "float32"}
+    common = {"dataset": "fashion_mnist", "batch_size": 64, "images": 60_000, "seed": 0, "environment": environment}
+    curve = {"train_loss": [1.0], "validation_accuracy": [0.5], "candidate_diverged": False, "epochs": 5}
+    rows = [{**common, **curve, "part": "candidate", "learning_rate": rate, "batch_loss": [float(loss)]}
+            for rate, loss in zip(RATES, ramp(RATES), strict=True)]  # fmt: skip
+    rows.append({**common, "part": "continuous", "epochs": 3, "rates": rates.tolist(), "losses": ramp(rates).tolist()})
+    whole = p42.summarise(pd.DataFrame(rows), planned=10)
+    part = p42.summarise(pd.DataFrame(rows[3:]), planned=10)
+    assert whole["complete"] and not part["complete"] and len(part["candidates"]) == 7
+    assert whole["reading"] == dict(zip(("lr_min", "lr_max"), falling_range(RATES, ramp(RATES)), strict=True))
+    assert part["reading"] == {key: part["continuous"][key]["mean"] for key in ("lr_min", "lr_max")}
+    assert part["lr_min"] < part["lr_max"] and np.isnan(part["valley"])
+    with pytest.raises(SystemExit, match="neither all 10 candidates nor a range test"):
+        p42.summarise(pd.DataFrame(rows[3:-1]), planned=10)
 
 
 def test_an_epoch_sees_every_image_once_in_batches_of_which_batch_norm_sees_64():

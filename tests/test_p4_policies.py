@@ -45,6 +45,23 @@ def test_the_other_arms():
     assert one.max() == pytest.approx(HIGH) and np.argmax(one) == pytest.approx(18, abs=1) and one[-1] < one[0] < HIGH
 
 
+def test_at_the_same_rate_per_image_a_mirrored_curve_has_no_gap():
+    """A loss that is a function of rate / batch alone; one batch beyond the curve of the rates has nothing to compare."""
+
+    def loss(ratio):
+        return 1 - math.log10(ratio)
+
+    rates = np.geomspace(1e-4, 1e-1, 7)
+    curve = [{"rate": rate, "loss": {"mean": loss(rate / 64), "low": None, "high": None, "n": 1}} for rate in rates]
+    sizes = [64, 128, 512, 8192]
+    listed = [{"batch_size": size, "loss": {"mean": loss(1e-3 / size)}} for size in sizes]
+    summary = {"candidates": {"middle": listed}, "protocol": {"middle": 1e-3}}
+    found = p4_4.mirrored(summary, {"candidates": curve, "protocol": {"batch_size": 64}})
+    assert [row["rate"] for row in found] == pytest.approx([1e-3, 5e-4, 1.25e-4, 7.8125e-6])
+    assert [row["loss_at_rate"] for row in found[:3]] == pytest.approx([row["loss"] for row in found[:3]])
+    assert np.isnan(found[3]["loss_at_rate"])
+
+
 def config_46(arm, **changes):
     return {"arm": arm, "lr_min": LOW, "lr_max": HIGH, "b_min": 64, "b_max": 512, "cycle_epochs": 2, "epochs": 6,
             "batch_size": 64, "micro_batch": 64, **changes}  # fmt: skip
