@@ -61,8 +61,9 @@ def valley(rates, losses) -> float:
 
 def at_rates(rates, losses, wanted) -> np.ndarray:
     """Return the losses (wanted,) of a curve, linear in the logarithm of the rate, at other rates; NaN beyond it."""
-    rates, losses = _finite(rates, losses)
-    return np.interp(np.log(wanted), np.log(rates), losses, left=np.nan, right=np.nan)
+    rates, losses = np.asarray(rates, float), np.asarray(losses, float)
+    finite = np.isfinite(losses)
+    return np.interp(np.log(wanted), np.log(rates[finite]), losses[finite], left=np.nan, right=np.nan)
 
 
 def debiased_average(losses, weight: float = SMOOTHING) -> np.ndarray:

@@ -46,7 +46,7 @@ def test_the_other_arms():
 
 
 def test_at_the_same_rate_per_image_a_mirrored_curve_has_no_gap():
-    """A loss that is a function of rate / batch alone; one batch beyond the curve of the rates has nothing to compare."""
+    """A loss that is a function of rate / batch alone; one batch beyond the rates has nothing to compare."""
 
     def loss(ratio):
         return 1 - math.log10(ratio)
