@@ -20,18 +20,17 @@ import time
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 
-from coms6998_hw2.batch_algorithm import draw_algorithm
+from coms6998_hw2.batch_figures import draw, draw_algorithm, draw_noise
 from coms6998_hw2.batch_policies import asked_sizes, sizes_by_epoch
 from coms6998_hw2.fashion_training import MICRO_BATCH, NETWORKS, Run, batch_sizes, constant_plan, of_network, sweep
 from coms6998_hw2.noise_scale import automatic_range, falling_behind, noise_scale, power_of_two
 from coms6998_hw2.p4_2_learning_rate_range import STEM as RANGE_STEM
-from coms6998_hw2.range_rules import at_rates, debiased_average, falling_range
+from coms6998_hw2.range_rules import at_rates, falling_range
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.files import say
-from utils.intervals import geometric_interval, mean_interval
+from utils.intervals import geometric_interval, mean_interval, with_nan
 from utils.provenance import provenance
 from utils.runs import complete_seeds, read_summary, write_summary
 
@@ -217,7 +216,7 @@ def mirrored(summary: dict, rate_summary: dict) -> list[dict]:
     equal = [
         summary["protocol"]["middle"] * rate_summary["protocol"]["batch_size"] / row["batch_size"] for row in listed
     ]
-    losses = at_rates([row["rate"] for row in curve], [_floats(row["loss"])["mean"] for row in curve], equal)
+    losses = at_rates([row["rate"] for row in curve], [with_nan(row["loss"])["mean"] for row in curve], equal)
     return [
         {"batch_size": row["batch_size"], "rate": rate, "loss": row["loss"]["mean"], "loss_at_rate": loss}
         for row, rate, loss in zip(listed, equal, losses, strict=True)
@@ -250,61 +249,6 @@ def _stop(test, constant, smallest: int) -> float:
     epochs = len(constant.batch_loss)
     equal = np.tile(batch_sizes(sum(test.sizes) // epochs, smallest), epochs)
     return falling_behind(np.array(test.sizes), np.array(test.losses, float), np.array(test.asked), equal, losses)
-
-
-def draw(frame: pd.DataFrame, summary: dict, rate_summary: dict) -> Figure:
-    """Return 4.4's figure: loss against rate, against batch size, at equal updates, and against rate / batch."""
-    figure, axes = plotting.subplots(2, 2, height=4.6)
-    by_rate, by_size, equal, noise = axes.flat
-    level = summary["equal_updates"][-1]
-    shown = [row for row in rate_summary["candidates"] if row["loss"]["n"] > 0]
-    rates = [row["rate"] for row in shown]
-    plotting.show_interval(by_rate, rates, [_floats(row["loss"]) for row in shown], plotting.BLACK, marker=".")
-    by_rate.set(xlabel="learning rate, batch size 64", ylabel="training loss", xscale="log", ylim=(0, 3.5))
-    batch = rate_summary["protocol"]["batch_size"]
-    noise.plot([rate / batch for rate in rates], [row["loss"]["mean"] for row in shown], "k.-", label="rate varied")
-    for part, color, label in (("lr_min", plotting.BLUE, "lr_min"), ("middle", plotting.VERMILION, "middle rate")):
-        rows, listed = frame[frame.part == part], summary["candidates"][part]
-        sizes, rate = [row["batch_size"] for row in listed], summary["protocol"][part]
-        plotting.show_interval(by_size, sizes, [row["loss"] for row in listed], color, f"{label}, {rate:g}", marker=".")
-        by_size.plot(rows.batch_size, [losses[-1] for losses in rows.batch_loss], ".", color=color, alpha=0.5)
-        reached = [size for size in sizes if str(size) in level[part]]
-        plotting.show_interval(equal, reached, [level[part][str(size)] for size in reached], color, marker=".")
-        noise.plot([rate / size for size in sizes], [row["loss"]["mean"] for row in listed], ".-", color=color,
-                   label=f"batch varied, {label}")  # fmt: skip
-    by_size.axvspan(summary["b_min"], summary["b_max"], color=plotting.GREEN, alpha=0.12, linewidth=0)
-    by_size.set(xlabel="batch size, equal epochs")
-    equal.set(xlabel=f"batch size, after {level['updates']} updates", ylabel="training loss")
-    noise.set(xlabel="rate / batch size", xscale="log", ylim=(0, 3.5))
-    for ax in (by_size, equal):
-        ax.set_xscale("log", base=2)
-    by_size.legend(fontsize=6)
-    noise.legend(fontsize=6)
-    plotting.label_panels(axes)
-    return figure
-
-
-def _floats(interval):
-    """Return an interval read from a summary, in which NaN is null, with NaN again."""
-    return {key: math.nan if value is None else value for key, value in interval.items()}
-
-
-def draw_noise(frame: pd.DataFrame, summary: dict) -> Figure:
-    """Return question 4.5's figure: the noise scale over training, and the range test."""
-    figure, axes = plotting.subplots(1, 2, height=2.5)
-    left, right = axes[0]
-    scale = summary["noise_scale"]
-    plotting.show_interval(left, range(len(scale)), scale, plotting.BLUE, marker="o")
-    left.set(xlabel="epoch", ylabel="gradient noise scale (images)", yscale="log")
-    for _, test in frame[frame.part == "range"].iterrows():
-        losses = np.array(test.losses, float)
-        right.plot(test.asked, losses, ".", color="0.8", markersize=2)
-        right.plot(test.asked, debiased_average(losses, 0.9), color=plotting.BLUE, linewidth=0.8)
-    right.axvline(summary["range_stop"]["mean"], color=plotting.GREEN, linestyle="--")
-    right.set(xlabel="batch size, growing", ylabel="training loss")
-    right.set_xscale("log", base=2)
-    plotting.label_panels(axes)
-    return figure
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -60,6 +60,16 @@ def test_the_committed_pdf_is_what_the_committed_results_make(source, copy):
     assert pdf == source.with_suffix(".pdf").read_bytes(), f"make report, and commit {source.stem}.pdf"
 
 
+def test_a_range_test_that_never_falls_stops_no_report(copy):
+    root, options = copy
+    path = root / "report" / "results" / "p4_2_learning_rate_range_lenet5.json"
+    summary = json.loads(path.read_text())
+    for reading in summary["continuous"].values():
+        reading.update(mean=None, low=None, high=None, n=0)
+    path.write_text(json.dumps(summary))
+    assert build.compile_report(root / "report" / "coms6998_hw2.typ", options, root).stat().st_size > 100_000
+
+
 def test_a_script_that_cannot_draw_stops_the_build(copy):
     root, options = copy
     next((options.results_dir / "p1_perceptron").iterdir()).unlink()

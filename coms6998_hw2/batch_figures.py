@@ -1,0 +1,99 @@
+"""The figures of questions 4.4 and 4.5: loss against batch size, what the algorithm measures, its block diagram.
+
+The algorithm's steps are those of `p4_4_batch_size_range.py` (range test, gradients) and `noise_scale.py` (the rules).
+"""
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from coms6998_hw2.range_rules import debiased_average
+from utils import plotting
+from utils.intervals import with_nan
+
+STEPS = [
+    "set a smallest and a largest batch,\n64 and 8192, and a rate",
+    "start training",
+    "grow the batch exponentially\nafter each update",
+    "record batch, loss and time;\nstop: where it falls behind\nthe smallest batch",
+    "train again with the smallest batch;\nafter each epoch, gradients of 64\nand of 1,024 images",
+    "average noise and signal separately;\nnoise scale = noise / signal",
+    "b_min: noise scale after epoch 1\nb_max: noise scale after the last",
+    "clip to [64, stop],\nround to powers of two",
+    "train fully, the batch cycling\nbetween b_min and b_max",
+]
+
+
+def draw(frame: pd.DataFrame, summary: dict, rate_summary: dict) -> Figure:
+    """Return 4.4's figure: loss against rate, against batch size, at equal updates, and against rate / batch."""
+    figure, axes = plotting.subplots(2, 2, height=4.6)
+    by_rate, by_size, equal, noise = axes.flat
+    level = summary["equal_updates"][-1]
+    shown = [row for row in rate_summary["candidates"] if row["loss"]["n"] > 0]
+    rates = [row["rate"] for row in shown]
+    plotting.show_interval(by_rate, rates, [with_nan(row["loss"]) for row in shown], plotting.BLACK, marker=".")
+    by_rate.set(xlabel="learning rate, batch size 64", ylabel="training loss", xscale="log", ylim=(0, 3.5))
+    batch = rate_summary["protocol"]["batch_size"]
+    noise.plot([rate / batch for rate in rates], [row["loss"]["mean"] for row in shown], "k.-", label="rate varied")
+    for part, color, label in (("lr_min", plotting.BLUE, "lr_min"), ("middle", plotting.VERMILION, "middle rate")):
+        rows, listed = frame[frame.part == part], summary["candidates"][part]
+        sizes, rate = [row["batch_size"] for row in listed], summary["protocol"][part]
+        plotting.show_interval(by_size, sizes, [row["loss"] for row in listed], color, f"{label}, {rate:g}", marker=".")
+        by_size.plot(rows.batch_size, [losses[-1] for losses in rows.batch_loss], ".", color=color, alpha=0.5)
+        reached = [size for size in sizes if str(size) in level[part]]
+        plotting.show_interval(equal, reached, [level[part][str(size)] for size in reached], color, marker=".")
+        noise.plot([rate / size for size in sizes], [row["loss"]["mean"] for row in listed], ".-", color=color,
+                   label=f"batch varied, {label}")  # fmt: skip
+    by_size.axvspan(summary["b_min"], summary["b_max"], color=plotting.GREEN, alpha=0.12, linewidth=0)
+    by_size.set(xlabel="batch size, equal epochs")
+    equal.set(xlabel=f"batch size, after {level['updates']} updates", ylabel="training loss")
+    noise.set(xlabel="rate / batch size", xscale="log", ylim=(0, 3.5))
+    for ax in (by_size, equal):
+        ax.set_xscale("log", base=2)
+    by_size.legend(fontsize=6)
+    noise.legend(fontsize=6)
+    plotting.label_panels(axes)
+    return figure
+
+
+def draw_noise(frame: pd.DataFrame, summary: dict) -> Figure:
+    """Return question 4.5's figure: the noise scale over training, and the range test."""
+    figure, axes = plotting.subplots(1, 2, height=2.5)
+    left, right = axes[0]
+    scale = summary["noise_scale"]
+    plotting.show_interval(left, range(len(scale)), scale, plotting.BLUE, marker="o")
+    left.set(xlabel="epoch", ylabel="gradient noise scale (images)", yscale="log")
+    for _, test in frame[frame.part == "range"].iterrows():
+        losses = np.array(test.losses, float)
+        right.plot(test.asked, losses, ".", color="0.8", markersize=2)
+        right.plot(test.asked, debiased_average(losses, 0.9), color=plotting.BLUE, linewidth=0.8)
+    right.axvline(summary["range_stop"]["mean"], color=plotting.GREEN, linestyle="--")
+    right.set(xlabel="batch size, growing", ylabel="training loss")
+    right.set_xscale("log", base=2)
+    plotting.label_panels(axes)
+    return figure
+
+
+def draw_algorithm() -> Figure:
+    """Return the block diagram of the algorithm, in the manner of the reference post's Figure 1."""
+    import schemdraw
+    from schemdraw import flow
+
+    figure, axes = plotting.subplots(1, 1, height=2.9)
+    figure.set_layout_engine("none")
+    axes[0, 0].set_position([0, 0, 1, 1])
+    drawing, boxes = schemdraw.Drawing(fontsize=5.6, lw=0.8), []
+    for number, text in enumerate(STEPS):
+        row, column = divmod(number, 3)
+        column = column if row % 2 == 0 else 2 - column  # to and fro
+        box = flow.RoundBox(w=6.6, h=2.0).at((column * 7.4, -row * 2.9)).anchor("center").label(text)
+        boxes.append(drawing.add(box))
+    for number, (a, b) in enumerate(pairwise(boxes)):
+        row, column = divmod(number, 3)
+        start, end = ("S", "N") if column == 2 else ("E", "W") if row % 2 == 0 else ("W", "E")
+        drawing.add(flow.Arrow().at(getattr(a, start)).to(getattr(b, end)))
+    drawing.draw(canvas=axes[0, 0], show=False)
+    axes[0, 0].set_axis_off()
+    return figure
