@@ -5,6 +5,7 @@ curves = Run(config, options).follow(plan)                                 losse
 """
 
 import math
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -16,7 +17,7 @@ from torch.nn import functional
 from coms6998_hw2.models import LeNet5, MiniGoogLeNet
 from utils import data
 from utils.cli import GPU_SHARE, Options
-from utils.runs import run_all
+from utils.runs import read_summary, run_all
 from utils.training import Trainer, fastest_precision, on_device
 
 BATCH_SIZE = 64  # question 4.2
@@ -32,19 +33,38 @@ THREADS = {"mini_googlenet": 2, "lenet5": 1}
 MICRO_BATCH = 64  # what batch norm sees, whatever the batch size: larger batches add up gradients
 
 
+def assignments_network(options: Options) -> bool:
+    """Return whether the assignment's own network is trained, and not LeNet-5."""
+    return options.network in (None, NETWORKS[0])
+
+
 def of_network(stem: str, options: Options) -> str:
     """Return the name of a script's results: the stem, with the network's name where that is not the assignment's."""
-    return stem if options.network in (None, NETWORKS[0]) else f"{stem}_{options.network}"
+    return stem if assignments_network(options) else f"{stem}_{options.network}"
+
+
+def read_results(stem: str, options: Options) -> dict:
+    """Return the summary of another script of problem 4 for the same network.
+
+    Ends the program with status 1 where there is none, and where it stands for a sweep that lacks candidates: what is
+    read off it would still change, and the runs of days that build on it would be lost.
+    """
+    script = f"{stem}.py" + ("" if assignments_network(options) else f" --network {options.network}")
+    name = of_network(stem, options)
+    summary = read_summary(name, options, script)
+    if not summary.get("complete", True):
+        sys.exit(f"{name} lacks candidates, and what is read off them may still change: finish {script} first.")
+    return summary
 
 
 def sweep(stem: str, run: Callable, configs: list[dict], options: Options) -> pd.DataFrame:
     """Return the table of the runs, `run(config, options)` each, after doing what is not recorded yet.
 
-    The configs get the network's name where it is not the assignment's; that one trains fastest in single precision.
+    The configs get the network's name if it is LeNet-5, and single precision, in which that trains fastest.
     --replot takes what is recorded so far: on a CPU the protocols of problem 4 take days.
     """
     run, network = partial(run, options=options), options.network or NETWORKS[0]
-    if network != NETWORKS[0]:
+    if not assignments_network(options):
         configs = [{**config, "network": network, "precision": "float32"} for config in configs]
     threads = THREADS[network]
     resources = {"workers": options.workers(threads), "threads": threads, "gpu_share": GPU_SHARE}

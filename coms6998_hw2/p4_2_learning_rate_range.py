@@ -4,12 +4,13 @@ Batch size 64; ten candidates between 1e-9 and 1e1, five epochs each from the sa
 test of the reference post, in which the rate grows after every update.
 
     python coms6998_hw2/p4_2_learning_rate_range.py                  the full protocol; one seed is about 2.5 h on two
-                                                                     CPU cores, three are a few minutes on a GPU
+                                                                     CPU cores that multiply bfloat16, 10 h on others,
+                                                                     three seeds are some minutes on a GPU
     python coms6998_hw2/p4_2_learning_rate_range.py --preset quick   fewer images, rates, seeds and epochs, about 25 s
     python coms6998_hw2/p4_2_learning_rate_range.py --network lenet5 the full protocol with LeNet-5, 20 min on two cores
 
 Writes report/results/p4_2_learning_rate_range/*.json and their summary, which the next scripts read lr_min and lr_max
-from, and figures/p4_2_learning_rate_range.png and .svg.
+from, and figures/p4_2_learning_rate_range.png and .svg; with LeNet-5 all of these are named ..._lenet5.
 """
 
 import copy
@@ -26,6 +27,7 @@ from coms6998_hw2.fashion_training import (
     NETWORKS,
     Plan,
     Run,
+    assignments_network,
     batch_sizes,
     constant_plan,
     of_network,
@@ -117,9 +119,11 @@ def summarise(frame: pd.DataFrame, planned: int) -> dict:
     """Return the candidates with intervals, lr_min and lr_max by rule, and the range test's readings.
 
     `planned`: how many candidates the protocol has. Where some are not recorded yet, lr_min and lr_max are read off the
-    range test, as the candidates' curve has gaps, and "complete" is false.
+    range test, as the candidates' curve has gaps, and "complete" is false. Raises ValueError where neither tells.
     """
     candidates = frame[frame.part == "candidate"]
+    if candidates.empty:
+        raise ValueError("no candidate of the first seed is recorded")
     first = candidates.iloc[0]
     listed = []
     for rate, rows in candidates.groupby("learning_rate"):
@@ -136,14 +140,11 @@ def summarise(frame: pd.DataFrame, planned: int) -> dict:
     continuous = _readings(frame[frame.part == "continuous"])
     complete = len(listed) == planned
     if complete:
-        try:
-            low, high = falling_range(rates, losses)
-        except ValueError as error:
-            sys.exit(f"{STEM}: {error}; lr_min and lr_max cannot be read off these candidates.")
+        low, high = falling_range(rates, losses)
     elif continuous["lr_min"]["n"] > 0:
         low, high = continuous["lr_min"]["mean"], continuous["lr_max"]["mean"]
     else:
-        sys.exit(f"{STEM}: neither all {planned} candidates nor a range test are recorded; nothing drawn.")
+        raise ValueError(f"neither all {planned} candidates are recorded nor a range test in which the loss falls")
     single = frame[frame.part == "float32"]
     return {
         "protocol": {"dataset": first.dataset, "epochs": first.epochs, "batch_size": first.batch_size,
@@ -166,6 +167,7 @@ def summarise(frame: pd.DataFrame, planned: int) -> dict:
 def _readings(tests: pd.DataFrame) -> dict:
     """Return what the rules read off the range tests: smoothed, and as Keras's callback would show them.
 
+    "shift_*": by what factor the latter moves a reading.
     A test whose loss never falls has no reading: n counts the others.
     """
     readings = {"lr_min": [], "lr_max": [], "valley": [], "keras_lr_min": [], "keras_lr_max": []}
@@ -180,12 +182,17 @@ def _readings(tests: pd.DataFrame) -> dict:
             readings[f"{prefix}lr_min"].append(low)
             readings[f"{prefix}lr_max"].append(high)
         readings["valley"].append(valley(rates, smoothed))
+    for name in ("lr_min", "lr_max"):
+        readings[f"shift_{name}"] = np.divide(readings[f"keras_{name}"], readings[name])
     return {name: geometric_interval(values) for name, values in readings.items()}
 
 
 def _compared(row, candidates) -> list[dict]:
-    """Return a single-precision run beside the fast one of the same rate, seed and device; [] if that is single too."""
-    fast = candidates[(candidates.learning_rate == row.learning_rate) & (candidates.seed == row.seed)].iloc[0]
+    """Return a single-precision run beside the fast one of the same rate, seed and device; [] if there is none."""
+    twins = candidates[(candidates.learning_rate == row.learning_rate) & (candidates.seed == row.seed)]
+    if twins.empty:
+        return []
+    fast = twins.iloc[0]
     if fast.environment["precision"] == "float32" or fast.environment["device"] != row.environment["device"]:
         return []
     return [{
@@ -198,6 +205,16 @@ def _compared(row, candidates) -> list[dict]:
         "fast_seconds": fast.seconds,
         "fast_precision": fast.environment["precision"],
     }]  # fmt: skip
+
+
+def usable(frame: pd.DataFrame, configs: list[dict]) -> pd.DataFrame:
+    """Return the runs of the seeds that are recorded in full; where there is none yet, the first seed's runs so far.
+
+    Single-precision runs, which only the first seed has, go along with its others.
+    """
+    swept = [config for config in configs if config["part"] != "float32"]
+    whole = complete_seeds(frame[frame.part != "float32"], swept)
+    return frame[frame.seed.isin(set(whole.seed) or {swept[0]["seed"]})]
 
 
 def draw(frame: pd.DataFrame, summary: dict) -> Figure:
@@ -237,15 +254,14 @@ def main(argv: list[str] | None = None) -> None:
     options = parse_args(__doc__, argv, networks=NETWORKS)
     stem = of_network(STEM, options)
     runs = data.resolve(configs(options.preset), options)
-    if options.network != NETWORKS[0]:
+    if not assignments_network(options):
         runs = [config for config in runs if config["part"] != "float32"]  # the others already are
-    frame = sweep(STEM, run, runs, options)
-    swept = [config for config in runs if config["part"] != "float32"]
-    whole = complete_seeds(frame[frame.part != "float32"], swept)
-    # Where no seed is recorded in full yet, the first one's runs so far.
-    frame = frame[frame.seed.isin(set(whole.seed) or {swept[0]["seed"]})]
-    planned = len(PRESETS[options.preset]["rates"])
-    summary = {**summarise(frame, planned), "planned": len(runs), "provenance": provenance(frame)}
+    frame = usable(sweep(STEM, run, runs, options), runs)
+    try:
+        summary = summarise(frame, planned=len(PRESETS[options.preset]["rates"]))
+    except ValueError as error:
+        sys.exit(f"{stem}: {error}; lr_min and lr_max cannot be read off.")
+    summary |= {"planned": len(runs), "provenance": provenance(frame)}
     plotting.save(draw(frame, summary), stem, options, frame.dataset.iloc[0])
     write_summary(stem, summary, options)
 

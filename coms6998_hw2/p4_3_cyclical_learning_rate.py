@@ -28,13 +28,14 @@ from coms6998_hw2.fashion_training import (
     batch_sizes,
     best_of,
     of_network,
+    read_results,
     sweep,
 )
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import mean_interval
 from utils.provenance import provenance
-from utils.runs import read_summary, write_summary
+from utils.runs import write_summary
 
 STEM, RANGE_STEM = "p4_3_cyclical_learning_rate", "p4_2_learning_rate_range"
 STEP_EPOCHS, CYCLES = 8, 3  # the post's: half a cycle, and 48 epochs in all
@@ -174,7 +175,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv, networks=NETWORKS)
-    stem, found = of_network(STEM, options), read_summary(of_network(RANGE_STEM, options), options)
+    stem, found = of_network(STEM, options), read_results(RANGE_STEM, options)
     runs = data.resolve(configs(options.preset, found["lr_min"], found["lr_max"]), options)
     frame = sweep(STEM, run, runs, options)
     if "cyclical" not in set(frame.arm):

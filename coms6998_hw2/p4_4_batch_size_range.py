@@ -23,7 +23,16 @@ import torch
 
 from coms6998_hw2.batch_figures import draw, draw_algorithm, draw_noise
 from coms6998_hw2.batch_policies import asked_sizes, sizes_by_epoch
-from coms6998_hw2.fashion_training import MICRO_BATCH, NETWORKS, Run, batch_sizes, constant_plan, of_network, sweep
+from coms6998_hw2.fashion_training import (
+    MICRO_BATCH,
+    NETWORKS,
+    Run,
+    batch_sizes,
+    constant_plan,
+    of_network,
+    read_results,
+    sweep,
+)
 from coms6998_hw2.noise_scale import automatic_range, falling_behind, noise_scale, power_of_two
 from coms6998_hw2.p4_2_learning_rate_range import STEM as RANGE_STEM
 from coms6998_hw2.range_rules import at_rates, falling_range
@@ -32,7 +41,7 @@ from utils.cli import DEFAULTS, Options, parse_args
 from utils.files import say
 from utils.intervals import geometric_interval, mean_interval, with_nan
 from utils.provenance import provenance
-from utils.runs import complete_seeds, read_summary, write_summary
+from utils.runs import complete_seeds, write_summary
 
 STEM = "p4_4_batch_size_range"
 BATCH_SIZES = [64, 128, 256, 512, 1024, 2048, 4096, 8192]  # question 4.4
@@ -169,7 +178,10 @@ def update_levels(rows: pd.DataFrame) -> list[int]:
 
 
 def summarise(frame: pd.DataFrame) -> dict:
-    """Return losses by batch size at both rates, b_min and b_max by rule, and what the algorithm finds."""
+    """Return losses by batch size at both rates, b_min and b_max by rule, and what the algorithm finds.
+
+    Raises ValueError where the rule finds none.
+    """
     swept = {part: frame[frame.part == part] for part in ("lr_min", "middle")}
     sizes = sorted({int(size) for size in swept["middle"].batch_size})
     candidates = {
@@ -183,7 +195,7 @@ def summarise(frame: pd.DataFrame) -> dict:
             found[part] = None
             say(f"{STEM}: at the rate {part} {error}")
     if found["middle"] is None:
-        sys.exit(f"{STEM}: b_min and b_max cannot be read off these batch sizes.")
+        raise ValueError("b_min and b_max cannot be read off these batch sizes")
     b_min, b_max = (power_of_two(size, sizes[0], sizes[-1]) for size in found["middle"])
     noise = _noise(frame[frame.part == "noise"])
     constant = swept["middle"][swept["middle"].batch_size == sizes[0]].set_index("seed")
@@ -254,13 +266,16 @@ def _stop(test, constant, smallest: int) -> float:
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv, networks=NETWORKS)
-    stem, rate_summary = of_network(STEM, options), read_summary(of_network(RANGE_STEM, options), options)
+    stem, rate_summary = of_network(STEM, options), read_results(RANGE_STEM, options)
     runs = data.resolve(configs(options.preset, rate_summary["lr_min"], rate_summary["lr_max"]), options)
     frame = complete_seeds(sweep(STEM, run, runs, options), runs)
     if frame.empty:
         sys.exit(f"{stem}: of no seed all runs are recorded; nothing drawn.")
-    summary = {**summarise(frame), "planned": len(runs), "provenance": provenance(frame)}
-    summary["mirrored"] = mirrored(summary, rate_summary)
+    try:
+        summary = summarise(frame)
+    except ValueError as error:
+        sys.exit(f"{stem}: {error}; nothing drawn.")
+    summary |= {"planned": len(runs), "provenance": provenance(frame), "mirrored": mirrored(summary, rate_summary)}
     dataset = frame.dataset.iloc[0]
     plotting.save(draw(frame, summary, rate_summary), stem, options, dataset)
     plotting.save(draw_noise(frame, summary), f"{stem}_noise", options, dataset)

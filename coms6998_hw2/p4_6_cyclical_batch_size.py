@@ -14,19 +14,31 @@ p4_3_cyclical_learning_rate's cyclical arm. Writes report/results/p4_6_cyclical_
 figures/p4_6_cyclical_batch_size.png and .svg.
 """
 
+import sys
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from coms6998_hw2 import p4_3_cyclical_learning_rate as p4_3
 from coms6998_hw2.batch_policies import asked_sizes, cyclical_batch_size, sizes_by_epoch
-from coms6998_hw2.fashion_training import MICRO_BATCH, NETWORKS, Plan, Run, batch_sizes, best_of, of_network, sweep
+from coms6998_hw2.fashion_training import (
+    MICRO_BATCH,
+    NETWORKS,
+    Plan,
+    Run,
+    batch_sizes,
+    best_of,
+    of_network,
+    read_results,
+    sweep,
+)
 from coms6998_hw2.p4_4_batch_size_range import STEM as BATCH_STEM
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import mean_interval
 from utils.provenance import provenance
-from utils.runs import read_summary, write_summary
+from utils.runs import write_summary
 
 STEM = "p4_6_cyclical_batch_size"
 ARMS = {
@@ -208,12 +220,14 @@ def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv, networks=NETWORKS)
     stem = of_network(STEM, options)
-    rate_range, batch_range = (read_summary(of_network(s, options), options) for s in (p4_3.RANGE_STEM, BATCH_STEM))
+    rate_range, batch_range = (read_results(stem, options) for stem in (p4_3.RANGE_STEM, BATCH_STEM))
     arms = p4_3.configs(options.preset, rate_range["lr_min"], rate_range["lr_max"])
     cyclical = data.resolve([config for config in arms if config["arm"] == "cyclical"], options)
     other = sweep(p4_3.STEM, p4_3.run, cyclical, options)
     runs = data.resolve(configs(options.preset, rate_range, batch_range, cyclical), options)
     frame = sweep(STEM, run, runs, options)
+    if "cyclical_batch_size" not in set(frame.arm):
+        sys.exit(f"{stem}: no run of question 4.6's own policy is recorded; nothing drawn.")
     summary = {**summarise(frame, other), "planned": len(runs), "provenance": provenance(frame)}
     plotting.save(draw(frame, other), stem, options, frame.dataset.iloc[0])
     write_summary(stem, summary, options)

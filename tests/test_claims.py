@@ -14,7 +14,7 @@ def summary(stem):
 
 
 P1, P21, P22 = (summary(stem) for stem in ("p1_perceptron", "p2_1_vanishing_gradients", "p2_2_dying_relu"))
-P3, P41 = summary("p3_lenet5"), summary("p4_1_fashion_mnist")
+P3, P41, P42 = (summary(stem) for stem in ("p3_lenet5", "p4_1_fashion_mnist", "p4_2_learning_rate_range_lenet5"))
 SPEED = summary("bench_precision_cpu")
 PROOF, NORMS, COST = (summary(stem) for stem in ("p1_check_gradients", "p1_compare_norms", "bench_norms"))
 
@@ -24,6 +24,8 @@ def setting(name):
 
 
 CLAIMS = {
+    # 4.2
+    "a mean since the epoch began leaves the plateau later": lambda: P42["continuous"]["shift_lr_min"]["low"] > 1,
     # appendix
     "single precision is the fastest here": lambda: (
         SPEED["lenet5"]["float32, channels_last"]["low"] > SPEED["lenet5"]["float32, contiguous"]["high"]

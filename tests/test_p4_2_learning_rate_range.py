@@ -18,11 +18,13 @@ from coms6998_hw2.fashion_training import (
     best_of,
     constant_plan,
     of_network,
+    read_results,
     sweep,
 )
 from coms6998_hw2.models import LeNet5
 from coms6998_hw2.range_rules import debiased_average, falling_range, running_mean_of_epoch, valley
 from utils.cli import Options
+from utils.runs import write_summary
 
 RATES = np.logspace(-9, 1, 10)
 DENSE = np.logspace(-10, 1, 1000)
@@ -196,8 +198,31 @@ def test_with_candidates_missing_the_range_test_answers_and_the_summary_says_so(
     assert whole["reading"] == dict(zip(("lr_min", "lr_max"), falling_range(RATES, ramp(RATES)), strict=True))
     assert part["reading"] == {key: part["continuous"][key]["mean"] for key in ("lr_min", "lr_max")}
     assert part["lr_min"] < part["lr_max"] and np.isnan(part["valley"])
-    with pytest.raises(SystemExit, match="neither all 10 candidates nor a range test"):
+    with pytest.raises(ValueError, match="neither all 10 candidates are recorded nor a range test"):
         p42.summarise(pd.DataFrame(rows[3:-1]), planned=10)
+    with pytest.raises(ValueError, match="no candidate"):
+        p42.summarise(pd.DataFrame(rows[-1:]), planned=10)
+
+
+def test_seeds_recorded_in_full_count_and_else_what_there_is_of_the_first():
+    configs = [{"seed": seed, "part": part} for seed in range(2) for part in ("candidate", "continuous")]
+    frame = pd.DataFrame([*configs, {"seed": 0, "part": "float32"}])
+    assert p42.usable(frame, configs).equals(frame)
+    assert p42.usable(frame.drop(index=2), configs).index.tolist() == [0, 1, 4]
+    assert p42.usable(frame.drop(index=0), configs).index.tolist() == [2, 3]
+    assert p42.usable(frame.drop(index=[0, 2]), configs).index.tolist() == [1, 4]
+
+
+def test_nothing_is_built_on_a_range_that_may_still_change(options):
+    lenet = replace(options, network="lenet5")
+    with pytest.raises(SystemExit, match=r"is missing: run the script p4_2_.*\.py --network lenet5"):
+        read_results(p42.STEM, lenet)
+    for complete in (True, False):
+        write_summary(of_network(p42.STEM, lenet), {"complete": complete}, lenet)
+        if complete:
+            assert read_results(p42.STEM, lenet) == {"complete": True}
+    with pytest.raises(SystemExit, match=r"lacks candidates.*finish p4_2"):
+        read_results(p42.STEM, lenet)
 
 
 def test_an_epoch_sees_every_image_once_in_batches_of_which_batch_norm_sees_64():

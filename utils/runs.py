@@ -113,15 +113,19 @@ def write_summary(stem: str, summary: dict, options: Options = DEFAULTS) -> Path
     return path
 
 
-def read_summary(stem: str, options: Options) -> dict:
-    """Return another script's summary; ends the program with status 1, naming the script, where there is none."""
+def read_summary(stem: str, options: Options, script: str | None = None) -> dict:
+    """Return another script's summary; ends the program with status 1, naming the script, where there is none.
+
+    `script`: what to run for it, by default <stem>.py.
+    """
+    script = script or f"{stem}.py"
     path = options.results_dir / f"{stem}.json"
     try:
         return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
     except FileNotFoundError:
-        sys.exit(f"{shown(path)} is missing: run the script {stem}.py with the same flags first.")
+        sys.exit(f"{shown(path)} is missing: run the script {script} with the same flags first.")
     except ValueError as error:
-        sys.exit(f"{shown(path)} is not a summary ({error}): run the script {stem}.py again.")
+        sys.exit(f"{shown(path)} is not a summary ({error}): run the script {script} again.")
 
 
 def progress(items: Iterable, total: int, label: str) -> Iterator:

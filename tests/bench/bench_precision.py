@@ -2,8 +2,9 @@
 
     python tests/bench/bench_precision.py      about 3 min on two CPU cores; nothing else should run meanwhile
 
-Images a second of problem 3's and problem 4's training steps of 64 images, augmentation included, each setting in turn,
-several rounds. Writes report/results/bench_precision_<cpu or cuda>.json.
+Images a second in training steps of 64 images of problem 3's LeNet-5, without batch norm and dropout, and of problem
+4's MiniGoogLeNet, with its augmentation; each setting in turn, several rounds. Writes
+report/results/bench_precision_<cpu or cuda>.json.
 """
 
 import time
