@@ -5,11 +5,13 @@ undamped cycle and one cycle at equal epochs.
 
     python coms6998_hw2/p4_3_cyclical_learning_rate.py                  the full protocol: 15 runs of 48 epochs, about
                                                                         a minute each on a GPU, 2 h on two CPU cores
+                                                                        that multiply bfloat16, 8 h on others
     python coms6998_hw2/p4_3_cyclical_learning_rate.py --network lenet5 the same with LeNet-5, 1.5 h on two cores
     python coms6998_hw2/p4_3_cyclical_learning_rate.py --preset quick   fewer images, arms, seeds and epochs, about 25 s
 
 Reads lr_min and lr_max from p4_2_learning_rate_range's summary, so that one runs first. Writes
-report/results/p4_3_cyclical_learning_rate/*.json and their summary, and figures/p4_3_cyclical_learning_rate.png, .svg.
+report/results/p4_3_cyclical_learning_rate/*.json and their summary, and figures/p4_3_cyclical_learning_rate.png, .svg;
+with LeNet-5 all of these are named ..._lenet5.
 """
 
 import sys

@@ -4,13 +4,15 @@
 4.5 Which are b_min and b_max? An algorithm that determines the batch size, as a block diagram.
 
     python coms6998_hw2/p4_4_batch_size_range.py                  the full protocol: 54 runs of 5 epochs, ten minutes on
-                                                                  a GPU, 13 min each on two CPU cores
+                                                                  a GPU, 13 min each on two CPU cores that multiply
+                                                                  bfloat16, 1 h on others
     python coms6998_hw2/p4_4_batch_size_range.py --network lenet5 the same with LeNet-5, half an hour on two cores
     python coms6998_hw2/p4_4_batch_size_range.py --preset quick   fewer images, sizes, seeds and epochs, about 25 s
 
 Large batches are made of micro-batches of 64, whose gradients add up: what batch norm sees is the same for all sizes.
 Reads lr_min and lr_max from p4_2_learning_rate_range's summary. Writes report/results/p4_4_batch_size_range/*.json and
-their summary, and figures/p4_4_batch_size_range.png, _noise.png and _algorithm.png; each also as .svg.
+their summary, and figures/p4_4_batch_size_range.png, _noise.png and _algorithm.png; each also as .svg. With
+LeNet-5 all of these, but the algorithm's picture, are named ..._lenet5.
 """
 
 import math

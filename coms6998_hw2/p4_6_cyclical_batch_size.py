@@ -6,12 +6,13 @@
 
     python coms6998_hw2/p4_6_cyclical_batch_size.py                  the full protocol: 18 runs of up to 48 epochs, a
                                                                      minute each on a GPU, 2 h each on two CPU cores
+                                                                     that multiply bfloat16, 8 h on others
     python coms6998_hw2/p4_6_cyclical_batch_size.py --network lenet5 the same with LeNet-5, 1.5 h on two cores
     python coms6998_hw2/p4_6_cyclical_batch_size.py --preset quick   fewer images, seeds and epochs, about 25 s
 
 Reads the summaries of p4_2_learning_rate_range and p4_4_batch_size_range, and the records of
 p4_3_cyclical_learning_rate's cyclical arm. Writes report/results/p4_6_cyclical_batch_size/*.json and their summary, and
-figures/p4_6_cyclical_batch_size.png and .svg.
+figures/p4_6_cyclical_batch_size.png and .svg; with LeNet-5 all of these are named ..._lenet5.
 """
 
 import sys
