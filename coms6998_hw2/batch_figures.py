@@ -17,11 +17,11 @@ STEPS = [
     "set a smallest and a largest batch,\n64 and 8192, and a rate",
     "start training",
     "grow the batch exponentially\nafter each update",
-    "record batch, loss and time;\nstop: where it falls behind\nthe smallest batch",
+    "record batch, loss and time;\nfind where it falls behind\nthe smallest batch",
     "train again with the smallest batch;\nafter each epoch, gradients of 64\nand of 1,024 images",
     "average noise and signal separately;\nnoise scale = noise / signal",
-    "b_min: noise scale after epoch 1\nb_max: noise scale after the last",
-    "clip to [64, stop],\nround to powers of two",
+    "b_min: where it falls behind\nb_max: noise scale after the last epoch\nb_min is at most b_max",
+    "clip to [64, 8192],\nround to powers of two",
     "train fully, the batch cycling\nbetween b_min and b_max",
 ]
 

@@ -82,15 +82,14 @@ def power_of_two(batch_size: float, smallest: int, largest: int) -> int:
     return int(min(largest, max(smallest, 2 ** round(math.log2(min(batch_size, largest))))))
 
 
-def automatic_range(first: float, last: float, stop: float, smallest: int, largest: int) -> tuple[int, int]:
-    """Return (b_min, b_max): powers of two near the noise scale early and late in training.
+def automatic_range(stop: float, noise: float, smallest: int, largest: int) -> tuple[int, int]:
+    """Return (b_min, b_max), powers of two between smallest and largest.
 
-    Below the first the gradient is mostly noise from the start; above the last it is hardly ever. Neither exceeds
-    `stop`, where the range test falls behind, nor leaves [smallest, largest]. Raises ValueError for
-    smallest > largest.
+    b_min is `stop`, where a growing batch falls behind the smallest one: up to there a larger batch loses nothing.
+    b_max is the noise scale late in training: beyond it a larger batch gains nothing. b_min never exceeds b_max. Raises
+    ValueError for smallest > largest.
     """
     if not 1 <= smallest <= largest:
         raise ValueError(f"the batch may go from {smallest} to {largest}; it needs 1 <= smallest <= largest")
-    largest = power_of_two(stop, smallest, largest)
-    low, high = sorted((power_of_two(first, smallest, largest), power_of_two(last, smallest, largest)))
-    return low, high
+    high = power_of_two(noise, smallest, largest)
+    return min(power_of_two(stop, smallest, largest), high), high

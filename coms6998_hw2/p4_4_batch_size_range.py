@@ -204,7 +204,7 @@ def summarise(frame: pd.DataFrame) -> dict:
     stops = [_stop(row, constant.loc[row.seed], sizes[0]) for _, row in frame[frame.part == "range"].iterrows()]
     stop = geometric_interval(stops)
     levels = update_levels(swept["middle"])
-    automatic = automatic_range(noise[1]["mean"], noise[-1]["mean"], stop["mean"], sizes[0], sizes[-1])
+    automatic = automatic_range(stop["mean"], noise[-1]["mean"], sizes[0], sizes[-1])
     first = frame.iloc[0]
     return {
         "protocol": {"dataset": first.dataset, "images": first.images, "epochs": first.epochs,

@@ -4,6 +4,7 @@ import json
 import math
 import re
 
+import numpy as np
 import pytest
 
 from utils.cli import ROOT
@@ -15,6 +16,7 @@ def summary(stem):
 
 P1, P21, P22 = (summary(stem) for stem in ("p1_perceptron", "p2_1_vanishing_gradients", "p2_2_dying_relu"))
 P3, P41, P42 = (summary(stem) for stem in ("p3_lenet5", "p4_1_fashion_mnist", "p4_2_learning_rate_range_lenet5"))
+P44 = summary("p4_4_batch_size_range_lenet5")
 SPEED = summary("bench_precision_cpu")
 PROOF, NORMS, COST = (summary(stem) for stem in ("p1_check_gradients", "p1_compare_norms", "bench_norms"))
 
@@ -26,6 +28,15 @@ def setting(name):
 CLAIMS = {
     # 4.2
     "a mean since the epoch began leaves the plateau later": lambda: P42["continuous"]["shift_lr_min"]["low"] > 1,
+    # 4.4
+    "the batch acts as the rate's inverse": lambda: (
+        max(abs(row["loss"] - row["loss_at_rate"]) for row in P44["mirrored"])
+        < 0.1 * (P44["mirrored"][-1]["loss"] - P44["mirrored"][0]["loss"])
+    ),
+    "after equally many updates the batch hardly matters": lambda: (
+        np.ptp([row["mean"] for row in P44["equal_updates"][1]["middle"].values()])
+        < 0.03 * np.ptp([row["loss"]["mean"] for row in P44["candidates"]["middle"]])
+    ),
     # appendix
     "single precision is the fastest here": lambda: (
         SPEED["lenet5"]["float32, channels_last"]["low"] > SPEED["lenet5"]["float32, contiguous"]["high"]

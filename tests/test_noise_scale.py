@@ -43,14 +43,14 @@ def test_linear_regressions_noise_scale_is_found_to_within_a_tenth(size):
 def test_gradients_without_noise_have_scale_zero_and_ask_for_the_smallest_batch():
     found = noise_scale(np.ones(5), np.ones(5), 64, 1024)
     assert found["mean"] == found["low"] == found["high"] == 0
-    assert automatic_range(found["mean"], found["mean"], 8192, 64, 8192) == (64, 64)
+    assert automatic_range(8192, found["mean"], 64, 8192) == (64, 64)
 
 
 def test_gradients_of_noise_alone_ask_for_the_largest():
     rng = np.random.default_rng(0)
     found = noise_scale(1 / 64 * (1 + 0.01 * rng.normal(size=50)), np.full(50, 1 / 1100), 64, 1024)
     assert found["mean"] == np.inf
-    assert automatic_range(found["mean"], found["mean"], 4096, 64, 8192) == (4096, 4096)
+    assert automatic_range(4096, found["mean"], 64, 8192) == (4096, 8192)
 
 
 @pytest.mark.parametrize(("size", "expected"), [(1, 64), (64, 64), (90, 64), (91, 128), (1000, 1024), (1e9, 8192)])
@@ -58,18 +58,19 @@ def test_the_nearest_power_of_two_in_range(size, expected):
     assert power_of_two(size, 64, 8192) == expected
 
 
-@given(st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1e6))
-def test_the_range_is_ordered_and_within_its_limits(first, last, stop):
-    low, high = automatic_range(first, last, stop, 64, 8192)
-    assert 64 <= low <= high <= 8192 and high <= power_of_two(stop, 64, 8192)
-    assert {low, high} <= {2**k for k in range(6, 14)}
+@given(st.floats(0, 1e6), st.floats(0, 1e6))
+def test_the_range_goes_from_where_it_falls_behind_to_the_noise_scale(stop, noise):
+    low, high = automatic_range(stop, noise, 64, 8192)
+    assert 64 <= low <= high <= 8192 and {low, high} <= {2**k for k in range(6, 14)}
+    assert high == power_of_two(noise, 64, 8192) and low <= power_of_two(stop, 64, 8192)
+    assert low in (high, power_of_two(stop, 64, 8192))
 
 
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="batches are 64 and 64"):
         estimates([1.0], [1.0], 64, 64)
     with pytest.raises(ValueError, match="from 128 to 64"):
-        automatic_range(1, 2, 3, 128, 64)
+        automatic_range(1, 2, 128, 64)
 
 
 GROWING = np.round(64 * 128 ** (np.arange(200) / 199)).astype(int)  # 64 to 8192
