@@ -221,7 +221,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv, networks=NETWORKS)
     stem = of_network(STEM, options)
-    rate_range, batch_range = (read_results(stem, options) for stem in (p4_3.RANGE_STEM, BATCH_STEM))
+    rate_range, batch_range = (read_results(name, options) for name in (p4_3.RANGE_STEM, BATCH_STEM))
     arms = p4_3.configs(options.preset, rate_range["lr_min"], rate_range["lr_max"])
     cyclical = data.resolve([config for config in arms if config["arm"] == "cyclical"], options)
     other = sweep(p4_3.STEM, p4_3.run, cyclical, options)
