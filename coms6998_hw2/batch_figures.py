@@ -20,7 +20,7 @@ STEPS = [
     "record batch, loss and time;\nfind where it falls behind\nthe smallest batch",
     "train again with the smallest batch;\nafter each epoch, gradients of 64\nand of 1,024 images",
     "average noise and signal separately;\nnoise scale = noise / signal",
-    "b_min: where it falls behind\nb_max: noise scale after the last epoch\nb_min is at most b_max",
+    "b_min: where it falls behind\nb_max: noise scale after the last,\nwhich b_min does not exceed",
     "clip to [64, 8192],\nround to powers of two",
     "train fully, the batch cycling\nbetween b_min and b_max",
 ]
