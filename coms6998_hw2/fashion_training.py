@@ -17,7 +17,8 @@ from torch.nn import functional
 from coms6998_hw2.models import LeNet5, MiniGoogLeNet
 from utils import data
 from utils.cli import GPU_SHARE, Options
-from utils.runs import read_summary, run_all
+from utils.records import read_summary
+from utils.runs import run_all
 from utils.training import Trainer, fastest_precision, on_device
 
 BATCH_SIZE = 64  # question 4.2

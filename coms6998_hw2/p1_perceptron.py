@@ -13,6 +13,7 @@ Writes report/results/p1_perceptron/*.json, report/results/p1_perceptron.json an
 import os
 
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from scipy import stats
@@ -22,7 +23,8 @@ from utils import plotting
 from utils.cli import parse_args
 from utils.intervals import mean_interval
 from utils.provenance import provenance
-from utils.runs import run_all, write_summary
+from utils.records import write_summary
+from utils.runs import run_all
 
 STEM = "p1_perceptron"
 CRITERIA = {"perceptron": 0.0, "hinge": 1.0}  # the loss's a
@@ -168,7 +170,7 @@ def run(config: dict) -> dict:
     }
 
 
-def summarise(frame) -> dict:
+def summarise(frame: pd.DataFrame) -> dict:
     """Return the report's numbers: accuracies, their difference, disagreement between training sets, variations."""
     main = frame[(frame.variation == "none") & (frame.train_size == TRAIN_SIZE)].set_index("criterion")
     accuracy = {criterion: np.array(row.exact_accuracy) for criterion, row in main.iterrows()}
@@ -233,7 +235,7 @@ def _difference(column) -> dict:
     return mean_interval(np.array(column["hinge"]) - column["perceptron"])
 
 
-def draw(frame, summary: dict) -> Figure:
+def draw(frame: pd.DataFrame, summary: dict) -> Figure:
     """Return the figure: a training set with its lines, the accuracies' distributions, disagreement against size."""
     figure, axes = plotting.subplots(1, 3, height=2.5)
     points, accuracies, disagreement = axes[0]

@@ -12,21 +12,22 @@ and training) and one figure of violins for each activation, ..._tanh, ..._sigmo
 """
 
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from torch import nn
 
+from coms6998_hw2.deep_network import DEPTH, build, forward, predict_variance
 from utils import data, plotting
 from utils.cli import DEFAULTS, GPU_SHARE, Options, parse_args
 from utils.intervals import geometric_interval, mean_interval
 from utils.provenance import provenance
-from utils.runs import run_all, write_summary
+from utils.records import write_summary
+from utils.runs import run_all
 
 STEM = "p2_1_vanishing_gradients"
-DEPTH, WIDTH, CLASSES = 5, 100, 10  # the article's network
 DEEP = 20  # hidden layers of a second ReLU network, where a factor of sqrt(2) for each layer is no longer small
 STANDARD_DEVIATIONS = [0.01, 0.05, 0.10, 0.14, 0.28, 1.0]  # the article's 0.10, 0.14, 0.28, and two beyond either side
 SCHEMES = {"tanh": ["glorot"], "sigmoid": ["glorot"], "relu": ["glorot", "he"]}
@@ -38,88 +39,11 @@ PRESETS = {
     "full": {"seeds": 5, "epochs": 5, "train_images": 60_000, "test_images": 10_000},
     "quick": {"seeds": 2, "epochs": 1, "train_images": 6_000, "test_images": 1_000},
 }
-ACTIVATIONS = {"tanh": torch.tanh, "sigmoid": torch.sigmoid, "relu": torch.relu}
 LABELS = {"glorot": "Glorot", "he": "He"} | {f"{std:g}": f"$\\sigma$ = {std:g}" for std in STANDARD_DEVIATIONS}
 SETTING_COLORS = dict(
     zip(LABELS, [plotting.BLACK, plotting.PURPLE, plotting.SKY, plotting.BLUE, plotting.GREEN, plotting.ORANGE,
                  plotting.VERMILION, "#7F3C00"], strict=True)
 )  # fmt: skip
-
-
-def standard_deviation(scheme: str, fan_in: int, fan_out: int) -> float:
-    """Return the weights' standard deviation: sqrt(2 / (fan_in + fan_out)), sqrt(2 / fan_in), or the number named.
-
-    Glorot and Bengio (2010), equation 12, is the variance; He et al. (2015), equation 10.
-    """
-    if scheme == "glorot":
-        return float(np.sqrt(2 / (fan_in + fan_out)))
-    if scheme == "he":
-        return float(np.sqrt(2 / fan_in))
-    return float(scheme)
-
-
-def build(inputs: int, scheme: str, seed: int, depth: int = DEPTH, width: int = WIDTH) -> nn.ModuleList:
-    """Return the linear layers, drawn independently: inputs -> width, `depth` of width -> width, width -> 10."""
-    generator = torch.Generator().manual_seed(seed)
-    sizes = [inputs, *[width] * (depth + 1), CLASSES]
-    layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(sizes))
-    for layer in layers:
-        nn.init.zeros_(layer.bias)
-        nn.init.normal_(
-            layer.weight, std=standard_deviation(scheme, layer.in_features, layer.out_features), generator=generator
-        )
-    return layers
-
-
-def forward(layers: nn.ModuleList, activation: str, x: torch.Tensor) -> tuple[torch.Tensor, list, list]:
-    """Return the logits (n, 10) and the hidden layers' pre-activations and activations, each (n, width)."""
-    x, before, after = layers[0](x), [], []
-    for layer in layers[1:-1]:
-        before.append(layer(x))
-        after.append(ACTIVATIONS[activation](before[-1]))
-        x = after[-1]
-    return layers[-1](x), before, after
-
-
-def predict_variance(
-    activation: str, scheme: str, squared_norms: np.ndarray, inputs: int, depth: int = DEPTH, width: int = WIDTH
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return what mean-field theory expects of an infinitely wide such network (Poole et al. 2016; Schoenholz 2017).
-
-    squared_norms (n,) are the images' |x|^2. In a hidden layer of weights of variance s^2, the pre-activation of an
-    image is Gaussian with variance q, and q' = width s^2 E[f(sqrt(q) z)^2]; a gradient that goes back through the
-    layer is multiplied in the mean square by chi = width s^2 E[f'(sqrt(q) z)^2], z ~ N(0, 1).
-    Returns (q (depth,), the mean square pre-activation of each hidden layer, and g (depth,), the mean square gradient
-    with respect to its activations, relative to the last one), averaged over the images.
-    """
-    variance = standard_deviation(scheme, width, width) ** 2
-    q = squared_norms * standard_deviation(scheme, inputs, width) ** 2 * width * variance  # the first layer is linear
-    q_layers, chi_layers = [], []
-    for _ in range(depth):
-        square, slope = gaussian_moments(activation, np.sqrt(q))
-        q_layers.append(q)
-        chi_layers.append(width * variance * slope)
-        q = width * variance * square
-    backward = np.cumprod([np.ones_like(q), *chi_layers[:0:-1]], axis=0)[::-1]
-    return np.mean(q_layers, axis=1), np.mean(backward, axis=1)
-
-
-def gaussian_moments(activation: str, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return E[f(scale z)^2] and E[f'(scale z)^2], z ~ N(0, 1), for each scale (n,): in closed form or by quadrature.
-
-    The trapezoidal rule on a grid that is finer than the step of a saturated tanh, 1 / scale.
-    """
-    if activation == "relu":
-        return scale**2 / 2, np.full_like(scale, 0.5)
-    squares, slopes = [], []
-    for s in scale:
-        z = np.linspace(-8, 8, int(16 * 20 * max(1.0, s)) + 1)
-        density = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
-        t = np.tanh(s * z if activation == "tanh" else s * z / 2)
-        value, slope = (t, 1 - t**2) if activation == "tanh" else ((1 + t) / 2, (1 - t**2) / 4)
-        squares.append(np.trapezoid(density * value**2, z))
-        slopes.append(np.trapezoid(density * slope**2, z))
-    return np.array(squares), np.array(slopes)
 
 
 def configs(preset: str) -> list[dict]:
@@ -235,7 +159,7 @@ def train(layers: nn.ModuleList, config: dict, x: torch.Tensor, y: torch.Tensor)
     return {"train_loss": losses, "train_accuracy": accuracies}
 
 
-def summarise(frame) -> dict:
+def summarise(frame: pd.DataFrame) -> dict:
     """Return for each activation and initialization the gradient's ratio, saturation, training, and the theory."""
     summary = {"protocol": dict(frame.iloc[0][["dataset", "epochs", "train_images", "test_images", "learning_rate"]])}
     summary["protocol"] |= {"batch_size": BATCH_SIZE, "seeds": frame.seed.nunique(), "saturated": SATURATED["tanh"][1]}
@@ -280,7 +204,7 @@ def _is_list(column) -> bool:
     return isinstance(column.iloc[0], list)
 
 
-def draw(frame, summary: dict) -> Figure:
+def draw(frame: pd.DataFrame, summary: dict) -> Figure:
     """Return the main figure, a column each activation: signal and gradient with the theory, and training loss."""
     figure, axes = plotting.subplots(3, len(SCHEMES), height=5.8, sharey="row")
     frame = frame[frame.depth == DEPTH]
@@ -312,7 +236,7 @@ def draw(frame, summary: dict) -> Figure:
     return figure
 
 
-def draw_violins(frame, activation: str) -> Figure:
+def draw_violins(frame: pd.DataFrame, activation: str) -> Figure:
     """Return one activation's violins of the first seed, layers 1 to 5: a row each initialization."""
     rows = frame[(frame.activation == activation) & (frame.depth == DEPTH) & (frame.seed == frame.seed.min())]
     figure, axes = plotting.subplots(len(rows), 4, height=0.68 * len(rows) + 0.5, sharex=True)

@@ -24,12 +24,14 @@ from torch.nn import functional
 
 from coms6998_hw2.layer_statistics import co_adaptation, drift, inputs_of, noise_of_running_mean, variance_shift
 from coms6998_hw2.lenet5_figures import draw, draw_causes, draw_images, draw_violins
+from coms6998_hw2.lenet5_intervals import by_layer, differences, final_validation, first_half, spread
 from coms6998_hw2.models import HIDDEN_RATE, INPUT_RATE, LeNet5
 from utils import data, plotting
 from utils.cli import DEFAULTS, GPU_SHARE, Options, parse_args
 from utils.intervals import mean_interval
 from utils.provenance import provenance
-from utils.runs import run_all, write_summary
+from utils.records import write_summary
+from utils.runs import run_all
 from utils.training import Trainer, on_device, split_in_batches
 
 STEM = "p3_lenet5"
@@ -222,10 +224,10 @@ def summarise(frame: pd.DataFrame) -> dict:
                      "momentum": MOMENTUM, "validation": data.held_out(first.loaded), "measured": MEASURED,
                      "watched": WATCHED, "input_rate": INPUT_RATE, "hidden_rate": HIDDEN_RATE},
         "learning_rate": rates,
-        "validation_at_rate": {variant: _final_validation(rows) for variant, rows in whole.groupby("variant")},
+        "validation_at_rate": {variant: final_validation(rows) for variant, rows in whole.groupby("variant")},
         "common": {variant: mean_interval(rows.test_accuracy) for variant, rows in common.items()},
-        "differences": _differences(test),
-        "common_differences": _differences({variant: rows.test_accuracy for variant, rows in common.items()}),
+        "differences": differences(test),
+        "common_differences": differences({variant: rows.test_accuracy for variant, rows in common.items()}),
         "input_norm_changes": {
             key: (tuned["bn_input"][key] - tuned["bn"][key]).abs().max() for key in ("test_accuracy", "test_loss")
         },
@@ -237,16 +239,16 @@ def summarise(frame: pd.DataFrame) -> dict:
     summary["running_train_loss"] = {
         variant: mean_interval([losses[-1] for losses in rows.running_train_loss]) for variant, rows in tuned.items()
     }
-    summary["variance_shift"] = {variant: _by_layer(rows.variance_shift) for variant, rows in tuned.items()}
+    summary["variance_shift"] = {variant: by_layer(rows.variance_shift) for variant, rows in tuned.items()}
     # A larger step moves everything further: what a variant does to the units is compared at the common one, and
     # drift while the step is large.
-    summary["correlation"] = {variant: _by_layer(rows.correlation) for variant, rows in common.items()}
+    summary["correlation"] = {variant: by_layer(rows.correlation) for variant, rows in common.items()}
     for key in ("drift", "deviation_drift"):
-        summary[key] = {v: _by_layer(common[v][key].map(_first_half)) for v in ("none", "bn")}
+        summary[key] = {v: by_layer(common[v][key].map(first_half)) for v in ("none", "bn")}
     summary["last_drift"] = {v: mean_interval([run["c5"][-1] for run in common[v].drift]) for v in ("none", "bn")}
     summary["last_drift"]["theory"] = noise_of_running_mean(BATCH_SIZE)
     for key in ("gamma", "beta"):
-        summary[key] = {v: _spread(tuned[v][key]) for v in ("bn", "bn_input", "bn_dropout", "dropout_bn")}
+        summary[key] = {v: spread(tuned[v][key]) for v in ("bn", "bn_input", "bn_dropout", "dropout_bn")}
     for images, rows in frame[frame.images < main].groupby("images"):
         own = best_rates(rows, images, rows.epochs.iloc[0], sorted(rows.seed.unique()))
         by_variant = {v: rows[(rows.variant == v) & (rows.learning_rate == own[v])].set_index("seed") for v in VARIANTS}
@@ -268,55 +270,6 @@ def summarise(frame: pd.DataFrame) -> dict:
             "learning_rate": rate,
             "test_accuracy": mean_interval(scores),
             "minus_short": mean_interval((scores - shorter).dropna()),
-        }
-    return summary
-
-
-def _differences(test: dict) -> dict:
-    """Return intervals of paired differences of the variants' test accuracies (seeds,), and of the interaction.
-
-    "beyond_the_sum": what batch norm and dropout together change beyond the sum of what each changes alone.
-    """
-    pairs = (("bn", "none"), ("bn_input", "bn"), ("dropout", "none"), ("dropout", "bn"), ("dropout", "bn_input"),
-             ("bn_dropout", "bn"), ("bn_dropout", "dropout"), ("bn_dropout", "none"),
-             ("dropout_bn", "bn_dropout"))  # fmt: skip
-    interaction = test["bn_dropout"] - test["bn"] - test["dropout"] + test["none"]
-    return {
-        **{f"{a}_minus_{b}": mean_interval(test[a] - test[b]) for a, b in pairs},
-        "beyond_the_sum": mean_interval(interaction),
-    }
-
-
-def _final_validation(rows) -> dict:
-    """Return, by learning rate, the interval of the validation accuracy after the last epoch: what it is chosen by."""
-    return {
-        f"{rate:g}": mean_interval([accuracies[-1] for accuracies in part.validation_accuracy])
-        for rate, part in rows.groupby("learning_rate")
-    }
-
-
-def _by_layer(column) -> dict:
-    """Return, by layer, the interval over seeds of a number, or of the mean of a list of numbers."""
-    return {layer: mean_interval([np.mean(run[layer]) for run in column]) for layer in column.iloc[0]}
-
-
-def _first_half(curves: dict) -> dict:
-    """Return each layer's list of numbers, cut to the first half of its epochs."""
-    return {layer: values[: (len(values) + 1) // 2] for layer, values in curves.items()}
-
-
-def _spread(column) -> dict:
-    """Return, by layer, how the parameters of all units and seeds are distributed, and the seeds' means."""
-    summary = {}
-    for layer in column.iloc[0]:
-        values = np.array([run[layer] for run in column], float)  # (seeds, units)
-        summary[layer] = {
-            "units": values.shape[1],
-            "mean": values.mean(),
-            "deviation": values.std(),
-            "least": values.min(),
-            "greatest": values.max(),
-            "seeds_mean": mean_interval(values.mean(axis=1)),
         }
     return summary
 

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.provenance import provenance
-from utils.runs import run_all, write_summary
+from utils.records import write_summary
+from utils.runs import run_all
 
 STEM = "p4_1_fashion_mnist"
 CLASSES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]

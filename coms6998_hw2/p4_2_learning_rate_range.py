@@ -46,7 +46,7 @@ from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import geometric_interval, mean_interval
 from utils.provenance import provenance
-from utils.runs import complete_seeds, write_summary
+from utils.records import complete_seeds, write_summary
 
 STEM = "p4_2_learning_rate_range"
 EPOCHS = 5  # question 4.2, like the next line

@@ -37,7 +37,7 @@ from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import mean_interval
 from utils.provenance import provenance
-from utils.runs import write_summary
+from utils.records import write_summary
 
 STEM, RANGE_STEM = "p4_3_cyclical_learning_rate", "p4_2_learning_rate_range"
 STEP_EPOCHS, CYCLES = 8, 3  # the post's: half a cycle, and 48 epochs in all

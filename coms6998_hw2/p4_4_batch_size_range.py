@@ -43,7 +43,7 @@ from utils.cli import DEFAULTS, Options, parse_args
 from utils.files import say
 from utils.intervals import geometric_interval, mean_interval, with_nan
 from utils.provenance import provenance
-from utils.runs import complete_seeds, write_summary
+from utils.records import complete_seeds, write_summary
 
 STEM = "p4_4_batch_size_range"
 BATCH_SIZES = [64, 128, 256, 512, 1024, 2048, 4096, 8192]  # question 4.4

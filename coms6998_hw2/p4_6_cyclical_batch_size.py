@@ -39,7 +39,7 @@ from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import mean_interval
 from utils.provenance import provenance
-from utils.runs import write_summary
+from utils.records import write_summary
 
 STEM = "p4_6_cyclical_batch_size"
 ARMS = {

@@ -16,6 +16,7 @@ import tensorflow as tf
 from ist597_norms import norms
 
 NORMALIZATIONS = ("none", "batch", "layer", "weight", "keras_batch", "keras_layer", "tfp_weight")
+TWINS = {"batch": "keras_batch", "layer": "keras_layer", "weight": "tfp_weight"}  # of ours, the library's
 POSITIONS = ("before", "after")  # the ReLU
 WINDOW, FILTERS, PADDING, POOL = 5, 30, 2, 2  # the provided file's
 WEIGHT_DEVIATION = 0.1  # likewise

@@ -13,7 +13,8 @@ import numpy as np
 from utils import plotting
 from utils.cli import parse_args
 from utils.intervals import mean_interval
-from utils.runs import run_all, write_summary
+from utils.records import write_summary
+from utils.runs import run_all
 
 STEM = "sweep"
 LARGE = 5_000_000_000  # bytes

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ist597_norms.cnn import CNN, NORMALIZATIONS, POSITIONS, accuracy_function
-from ist597_norms.p1_check_gradients import TWINS, matching
+from ist597_norms.cnn import CNN, NORMALIZATIONS, POSITIONS, TWINS, accuracy_function
+from ist597_norms.p1_check_gradients import matching
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((8, 28, 28, 1)).astype("float32")

@@ -21,7 +21,8 @@ from faults import BEGIN, END, README, fault, with_table
 from matplotlib import image
 
 from utils.cli import ROOT, Options
-from utils.runs import read_record, read_summary, run_all
+from utils.records import read_record, read_summary
+from utils.runs import run_all
 
 SWEEP = Path(__file__).with_name("sweep.py")
 RESUME = "the same command without --fresh goes on"

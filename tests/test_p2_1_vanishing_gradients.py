@@ -5,16 +5,16 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from coms6998_hw2.p2_1_vanishing_gradients import (
+from coms6998_hw2.deep_network import (
     ACTIVATIONS,
     DEPTH,
     build,
     forward,
     gaussian_moments,
-    measure,
     predict_variance,
     standard_deviation,
 )
+from coms6998_hw2.p2_1_vanishing_gradients import measure
 
 
 def test_standard_deviations_are_the_papers():

@@ -24,7 +24,7 @@ from coms6998_hw2.fashion_training import (
 from coms6998_hw2.models import LeNet5
 from coms6998_hw2.range_rules import debiased_average, falling_range, running_mean_of_epoch, valley
 from utils.cli import Options
-from utils.runs import write_summary
+from utils.records import write_summary
 
 RATES = np.logspace(-9, 1, 10)
 DENSE = np.logspace(-10, 1, 1000)

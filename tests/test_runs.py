@@ -10,11 +10,11 @@ import sweep
 from faults import fault
 from scipy import stats
 
-from utils import runs
 from utils.cli import Options
 from utils.intervals import fraction_interval, geometric_interval, mean_interval
 from utils.provenance import provenance
-from utils.runs import complete_seeds, run_all, write_summary
+from utils.records import complete_seeds, record_name, write_summary
+from utils.runs import run_all
 
 
 def square(config):
@@ -138,7 +138,7 @@ def test_two_configs_with_one_name_are_refused(options):
 
 
 def test_names_stay_inside_the_folder():
-    assert runs.record_name({"name": "../a b/ü"}) == "..-a-b-ü"
+    assert record_name({"name": "../a b/ü"}) == "..-a-b-ü"
 
 
 def test_several_workers_make_the_same_records(options):

@@ -56,7 +56,7 @@ NEEDED = {
 # Runs three of the recorded configs again, in another process, and compares the results bit for bit.
 AGAIN = """
 import json, pathlib
-from utils.runs import to_json
+from utils.records import to_json
 paths = sorted(pathlib.Path('out/results/{stem}').iterdir())
 for path in (paths[0], paths[len(paths) // 2], paths[-1]):
     record = json.loads(path.read_text())

@@ -18,7 +18,7 @@ from torch import nn
 
 from coms6998_hw2 import relu_ensemble as ensemble
 from utils.provenance import environment
-from utils.runs import write_summary
+from utils.records import write_summary
 
 PROCESSES = 2
 WIDTH, HIDDEN, POINTS, BATCH_SIZE, EPOCHS, NETWORKS = 2, 9, 3000, 64, 100, 1000

@@ -16,7 +16,7 @@ from ist597_norms.cnn import CNN, one_thread_each
 from ist597_norms.p1_compare_norms import BATCH_SIZE, CLASSES, HIDDEN_SIZE, LABELS, TWINS
 from utils.intervals import geometric_interval, mean_interval
 from utils.provenance import environment
-from utils.runs import write_summary
+from utils.records import write_summary
 
 ROUNDS, STEPS, WARM_UP = 40, 10, 5
 

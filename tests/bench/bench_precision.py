@@ -19,7 +19,7 @@ from utils import data
 from utils.cli import Options
 from utils.intervals import mean_interval
 from utils.provenance import environment
-from utils.runs import write_summary
+from utils.records import write_summary
 from utils.training import Trainer, fastest_precision, on_device, split_in_batches
 
 IMAGES = {"lenet5": 1920, "mini_googlenet": 192}

@@ -29,7 +29,7 @@ from utils import data
 from utils.cli import ROOT, Options
 from utils.intervals import geometric_interval, mean_interval
 from utils.provenance import environment
-from utils.runs import write_summary
+from utils.records import write_summary
 from utils.training import Trainer, fastest_precision, on_device, split_in_batches
 
 BATCH_SIZE, ROUNDS, IMAGES = 64, 3, 55_000

@@ -1,0 +1,127 @@
+"""The figures of problem 1's comparison: the protocol, the step sizes, the ReLUs, and the batch sizes.
+
+figure = draw(frame, summary)      frame: p1_compare_norms's runs; summary: what its `summarise` makes of them
+"""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ist597_norms.cnn import TWINS
+from utils import plotting
+
+MODES = ("none", "batch", "layer", "weight")
+LABELS = {"none": "none", "batch": "batch", "keras_batch": "batch (Keras)", "layer": "layer",
+          "keras_layer": "layer (Keras)", "weight": "weight", "tfp_weight": "weight (TFP)"}  # fmt: skip
+
+
+def batch_size_runs(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs with several batch sizes; "batch" has the momentum that goes with the size.
+
+    Those with Keras's momentum whatever the size have the mode "batch_fixed".
+    """
+    fixed, scaled = (frame[frame.part == part] for part in ("batch size", "batch size, momentum"))
+    usual = frame[frame.part == "protocol"].batch_size.iloc[0]
+    other = (fixed["mode"] == "batch") & (fixed.batch_size != usual)
+    return pd.concat([fixed.assign(mode=fixed["mode"].mask(other, "batch_fixed")), scaled], ignore_index=True)
+
+
+def draw(frame: pd.DataFrame, summary: dict) -> Figure:
+    """Return the protocol's figure: training loss, validation accuracy, and test accuracy of ours and the library's."""
+    figure, axes = plotting.subplots(1, 3, height=2.4)
+    protocol = frame[frame.part == "protocol"]
+    for mode in MODES:
+        rows = protocol[protocol["mode"] == mode]
+        plotting.show_seeds(axes[0, 0], rows.train_loss, plotting.COLORS[mode], first=1, label=LABELS[mode])
+        plotting.show_seeds(axes[0, 1], rows.validation_accuracy, plotting.COLORS[mode], first=1)
+    axes[0, 0].set(xlabel="epoch", ylabel="training loss")
+    axes[0, 0].legend()
+    axes[0, 1].set(xlabel="epoch", ylabel="validation accuracy")
+    for ax in axes[0, :2]:
+        ax.set_xticks(range(1, int(summary["protocol"]["epochs"]) + 1))
+    colors = {twin: plotting.COLORS[mode] for mode, twin in TWINS.items()} | plotting.COLORS
+    for row, mode in enumerate(LABELS):
+        scores = protocol[protocol["mode"] == mode].test_accuracy
+        plotting.show_end(axes[0, 2], row, scores, summary["test_accuracy"][mode], colors[mode])
+    axes[0, 2].set(xlabel="test accuracy", yticks=range(len(LABELS)), yticklabels=LABELS.values())
+    for axis in (axes[0, 1].yaxis, axes[0, 2].xaxis):
+        plotting.in_percent(axis, 1)
+    axes[0, 2].invert_yaxis()
+    plotting.label_panels(axes)
+    return figure
+
+
+def draw_rates(frame: pd.DataFrame, summary: dict) -> Figure:
+    """Return the second figure: accuracy against step size, and the curves and ends at each mode's best step size."""
+    figure, axes = plotting.subplots(1, 3, height=2.4)
+    grid = frame[frame.part == "tuned"]
+    for row, mode in enumerate(MODES):
+        rows = grid[grid["mode"] == mode]
+        swept = rows[rows.seed == 0].sort_values("learning_rate")
+        ends = [accuracies[-1] for accuracies in swept.validation_accuracy]
+        axes[0, 0].plot(swept.learning_rate, ends, ".-", color=plotting.COLORS[mode], label=mode)
+        best = rows[rows.learning_rate == summary["tuned"][mode]["learning_rate"]]
+        plotting.show_seeds(axes[0, 1], best.validation_accuracy, plotting.COLORS[mode], first=1)
+        ends = summary["tuned"][mode]["test_accuracy"]
+        plotting.show_end(axes[0, 2], row, best.test_accuracy, ends, plotting.COLORS[mode])
+    axes[0, 0].set(xlabel="step size", ylabel="validation accuracy", xscale="log")
+    axes[0, 0].legend()
+    axes[0, 1].set(xlabel="epoch", ylabel="validation accuracy")
+    axes[0, 1].xaxis.get_major_locator().set_params(integer=True)
+    axes[0, 2].set(xlabel="test accuracy", yticks=range(len(MODES)), yticklabels=MODES)
+    for axis in (axes[0, 0].yaxis, axes[0, 1].yaxis, axes[0, 2].xaxis):
+        plotting.in_percent(axis, 1)
+    axes[0, 2].invert_yaxis()
+    plotting.label_panels(axes)
+    return figure
+
+
+def draw_relu(frame: pd.DataFrame, summary: dict) -> Figure:
+    """Return the third figure: shares of active units in both layers, normalized before and after the ReLU."""
+    figure, axes = plotting.subplots(1, 2, height=2.6, sharey=True)
+    for index, layer in enumerate(("convolution", "affine layer")):
+        ax = axes[0, index]
+        for mode in MODES:
+            for part, style in (("protocol", ".-"), ("after", ".--")):
+                rows = frame[(frame.part == part) & (frame["mode"] == mode)]
+                if len(rows):
+                    # Before training the running statistics are 0 and 1 and normalize nothing: no point for batch.
+                    start = 1 if mode == "batch" else 0
+                    shares = np.array(rows.active.tolist(), float)[:, start:, index]  # (seeds, epochs)
+                    plotting.show_seeds(ax, shares, plotting.COLORS[mode], first=start, style=style)
+        ax.set(xlabel="epoch", title=layer, xticks=range(int(summary["protocol"]["epochs"]) + 1))
+    axes[0, 0].set_ylabel("share of active units")
+    for mode in MODES:
+        axes[0, 0].plot([], [], color=plotting.COLORS[mode], label=mode)
+    for label, style in (("normalized before the ReLU", "-"), ("after it", "--")):
+        axes[0, 0].plot([], [], style, color="0.4", label=label)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    plotting.label_panels(axes)
+    return figure
+
+
+def draw_batch_sizes(frame: pd.DataFrame, summary: dict) -> Figure:
+    """Return the fourth figure: test accuracy after one epoch against batch size, every seed and the interval."""
+    figure, axes = plotting.subplots(1, 1, height=2.6, width=plotting.NARROW)
+    ax, sizes = axes[0, 0], batch_size_runs(frame)
+    for number, mode in enumerate((*MODES, "batch_fixed")):
+        shown = {int(size): modes[mode] for size, modes in summary["batch_size"].items() if mode in modes}
+        order, color = sorted(shown), plotting.COLORS[mode.removesuffix("_fixed")]
+        if mode == "batch_fixed":
+            usual = summary["protocol"]["batch_size"]
+            shown[usual] = summary["batch_size"][str(usual)]["batch"]  # where the two are one
+            order = sorted(shown)
+            ax.plot(order, [shown[n]["mean"] for n in order], ":", color=color, label="batch, fixed momentum")
+            continue
+        beside = 1.1 ** (number - 1.5)  # so that intervals stand side by side
+        low, mean, high = (np.array([shown[n][key] for n in order]) for key in ("low", "mean", "high"))
+        ax.errorbar(np.array(order) * beside, mean, [mean - low, high - mean], color=color, label=mode, elinewidth=0.8,
+                    linewidth=1)  # fmt: skip
+        rows = sizes[sizes["mode"] == mode]
+        ax.plot(rows.batch_size * beside, rows.test_accuracy, ".", color=color)
+    ax.set(xlabel="batch size", ylabel="test accuracy after one epoch", xscale="log")
+    ax.set_xticks(sorted(set(sizes.batch_size)), sorted(set(sizes.batch_size)))
+    ax.minorticks_off()
+    plotting.in_percent(ax.yaxis, 0)
+    ax.legend()
+    return figure

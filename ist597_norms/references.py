@@ -1,0 +1,146 @@
+"""The same normalization by hand, by Keras or TensorFlow Probability, by torch, and its gradients by differences.
+
+tensors = case("batch", "convolution", "large mean", "float64", seed=0)      random inputs of a comparison
+mine = with_gradients(lambda t: ours("batch", t), tensors, ["x", "gamma"])   {"output", "dx", "dgamma"}, as arrays
+theirs = REFERENCES["library"]("batch", tensors, ["x", "gamma"])             the same from someone else
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from ist597_norms import norms
+
+EPS = 1e-3  # Keras's default, given to every side
+# Odd sizes, a batch of two; a mean a hundred deviations away, and a variance below eps.
+SHAPES = {
+    "dense": (7, 5),
+    "dense, batch of 2": (2, 9),
+    "convolution": (3, 7, 5, 4),
+    "convolution, batch of 2": (2, 5, 3, 3),
+}
+INPUTS = {"standard": (0.0, 1.0), "large mean": (100.0, 1.0), "tiny variance": (0.5, 1e-3)}  # (mean, deviation)
+DIFFERENCE_STEP = 1e-6  # central differences in float64: about the cube root of the rounding unit
+
+
+def case(norm: str, shape: str, values: str, dtype: str, seed: int) -> dict[str, np.ndarray]:
+    """Return random inputs of a comparison: x, the parameters, and the weights of the loss sum(weights * output).
+
+    Under the plain sum the gradient with respect to x is zero by symmetry, and a norm over wrong axes would pass.
+    """
+    rng = np.random.default_rng([seed, list(SHAPES).index(shape), list(INPUTS).index(values)])
+    mean, deviation = INPUTS[values]
+    x = rng.normal(mean, deviation, SHAPES[shape])
+    if norm == "weight":
+        units = 6
+        v = rng.normal(size=(x.shape[-1], units) if x.ndim == 2 else (3, 3, x.shape[-1], units))
+        tensors = {"x": x, "v": v, "g": rng.normal(1, 0.5, units), "b": np.zeros(units)}
+        output = (*x.shape[:-1], units)
+    else:
+        features = x.shape[-1:] if norm == "batch" else x.shape[1:]
+        tensors = {"x": x, "gamma": rng.normal(1, 0.5, features), "beta": rng.normal(size=features)}
+        output = x.shape
+    tensors["weights"] = rng.normal(size=output)
+    return {name: value.astype(dtype) for name, value in tensors.items()}
+
+
+def ours(norm: str, tensors: dict) -> tf.Tensor:
+    """Return the output of the hand-written normalization; for weight normalization, of the layer that uses it."""
+    x = tensors["x"]
+    rank = len(x.shape)
+    if norm == "batch":
+        return norms.batch_norm(x, tensors["gamma"], tensors["beta"], axes=tuple(range(rank - 1)), eps=EPS)[0]
+    if norm == "layer":
+        return norms.layer_norm(x, tensors["gamma"], tensors["beta"], axes=tuple(range(1, rank)), eps=EPS)
+    w = norms.weight_norm(tensors["v"], tensors["g"], axes=tuple(range(rank - 1)))
+    return x @ w if rank == 2 else tf.nn.conv2d(x, w, 1, "SAME")
+
+
+def with_gradients(forward, tensors: dict, names: list[str]) -> dict[str, np.ndarray]:
+    """Return the output of forward(tensors) and the gradients d<name> of sum(weights * output), as arrays."""
+    variables = {name: tf.Variable(value) for name, value in tensors.items()}
+    with tf.GradientTape() as tape:
+        output = forward(variables)
+        loss = tf.reduce_sum(variables["weights"] * output)
+    gradients = tape.gradient(loss, [variables[name] for name in names])
+    return {"output": output.numpy(), **{f"d{n}": g.numpy() for n, g in zip(names, gradients, strict=True)}}
+
+
+def by_library(norm: str, tensors: dict, names: list[str]) -> dict[str, np.ndarray]:
+    """Return the same from Keras's layer, or TensorFlow Probability's WeightNorm around a Keras layer."""
+    x, dtype = tensors["x"], tensors["x"].dtype.name
+    if norm == "weight":
+        import tensorflow_probability as tfp
+        import tf_keras
+
+        units = len(tensors["g"])
+        inner = tf_keras.layers.Dense(units, dtype=dtype) if x.ndim == 2 else tf_keras.layers.Conv2D(
+            units, 3, padding="same", dtype=dtype
+        )  # fmt: skip
+        layer = tfp.layers.weight_norm.WeightNorm(inner, data_init=False, dtype=dtype)
+        layer(x)  # the first call builds the layer and sets g = ||v||, whatever it was
+        layer.v.assign(tensors["v"])
+        layer.g.assign(tensors["g"])
+        parameters, arguments = {"v": layer.v, "g": layer.g}, {}
+    else:
+        axes = list(range(1, x.ndim))
+        layer = (
+            tf.keras.layers.BatchNormalization(epsilon=EPS, dtype=dtype)
+            if norm == "batch"
+            else tf.keras.layers.LayerNormalization(axis=axes, epsilon=EPS, dtype=dtype)
+        )
+        layer.build(x.shape)
+        layer.gamma.assign(tensors["gamma"])
+        layer.beta.assign(tensors["beta"])
+        parameters = {"gamma": layer.gamma.value, "beta": layer.beta.value}
+        arguments = {"training": True} if norm == "batch" else {}
+    variable = tf.Variable(x)
+    with tf.GradientTape() as tape:
+        output = layer(variable, **arguments)
+        loss = tf.reduce_sum(tensors["weights"] * output)
+    gradients = tape.gradient(loss, [variable if name == "x" else parameters[name] for name in names])
+    return {"output": output.numpy(), **{f"d{n}": g.numpy() for n, g in zip(names, gradients, strict=True)}}
+
+
+def by_torch(norm: str, tensors: dict, names: list[str]) -> dict[str, np.ndarray]:
+    """Return the same from torch's functions, as a second library; its channels come first."""
+    import torch
+    from torch.nn import functional
+
+    torch.set_num_threads(1)  # with more, the order of a sum would depend on the machine
+    t = {name: torch.tensor(value, requires_grad=name in names) for name, value in tensors.items()}
+    convolutional = t["x"].ndim == 4
+    x = t["x"].permute(0, 3, 1, 2) if convolutional else t["x"]
+    if norm == "batch":
+        output = functional.batch_norm(x, None, None, t["gamma"], t["beta"], training=True, eps=EPS)
+    elif norm == "layer":
+        output = functional.layer_norm(t["x"], t["x"].shape[1:], t["gamma"], t["beta"], eps=EPS)
+    else:
+        v = t["v"].permute(3, 2, 0, 1) if convolutional else t["v"].T
+        w = torch._weight_norm(v, t["g"].reshape(-1, *[1] * (v.ndim - 1)), 0)
+        output = functional.conv2d(x, w, padding=1) if convolutional else functional.linear(x, w)
+    if convolutional and norm != "layer":
+        output = output.permute(0, 2, 3, 1)
+    gradients = torch.autograd.grad((t["weights"] * output).sum(), [t[name] for name in names])
+    return {"output": output.detach().numpy(), **{f"d{n}": g.numpy() for n, g in zip(names, gradients, strict=True)}}
+
+
+def by_differences(norm: str, tensors: dict, names: list[str]) -> dict[str, np.ndarray]:
+    """Return our output and the gradients of the loss by central differences, one entry at a time."""
+    output = ours(norm, {name: tf.constant(value) for name, value in tensors.items()}).numpy()
+    found = {"output": output}
+    for name in names:
+        gradient = np.zeros_like(tensors[name])
+        step = DIFFERENCE_STEP * max(1.0, np.abs(tensors[name]).max()) * min(1.0, tensors[name].std())
+        for index in np.ndindex(gradient.shape):
+            losses = []
+            for sign in (1, -1):
+                shifted = tensors[name].copy()
+                shifted[index] += sign * step
+                z = ours(norm, {**{n: tf.constant(v) for n, v in tensors.items()}, name: tf.constant(shifted)})
+                losses.append(np.sum(tensors["weights"] * (z.numpy() - output)))
+            gradient[index] = (losses[0] - losses[1]) / (2 * step)
+        found[f"d{name}"] = gradient
+    return found
+
+
+REFERENCES = {"library": by_library, "torch": by_torch, "differences": by_differences}
