@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from coms6998_hw2.models import LeNet5, MiniGoogLeNet
-from utils.training import Trainer, fastest_precision, on_device, shift_and_flip, split_in_batches
+from utils.training import EVALUATION_BATCH, Trainer, fastest_precision, on_device, shift_and_flip, split_in_batches
 
 CPU = torch.device("cpu")
 RNG = np.random.default_rng(0)
@@ -162,7 +162,7 @@ def test_a_rate_is_used_for_its_own_update():
 
 
 def test_evaluation_is_without_dropout_and_with_running_statistics(monkeypatch):
-    monkeypatch.setattr("utils.training.EVALUATION_BATCH", 250)
+    monkeypatch.setitem(EVALUATION_BATCH, "cpu", 250)
     ours = trainer(fresh(batch_norm=True, dropout=True))
     ours.train(PIXELS, LABELS, [np.arange(64)] * 3, [0.05] * 3)
     loss, accuracy = ours.evaluate(PIXELS, LABELS)
