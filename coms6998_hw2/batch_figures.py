@@ -16,7 +16,7 @@ from utils.intervals import with_nan
 STEPS = [
     "set a smallest and a largest batch,\n64 and 8192, and a rate",
     "start training",
-    "grow the batch exponentially\nafter each update",
+    "grow the batch exponentially\nwith the images seen",
     "record batch, loss and time;\nfind where it falls behind\nthe smallest batch",
     "train again with the smallest batch;\nafter each epoch, gradients of 64\nand of 1,024 images",
     "average noise and signal separately;\nnoise scale = noise / signal",
@@ -32,10 +32,9 @@ def draw(frame: pd.DataFrame, summary: dict, rate_summary: dict) -> Figure:
     by_rate, by_size, equal, noise = axes.flat
     level = summary["equal_updates"][-1]
     shown = [row for row in rate_summary["candidates"] if row["loss"]["n"] > 0]
-    rates = [row["rate"] for row in shown]
+    rates, batch = [row["rate"] for row in shown], rate_summary["protocol"]["batch_size"]
     plotting.show_interval(by_rate, rates, [with_nan(row["loss"]) for row in shown], plotting.BLACK, marker=".")
-    by_rate.set(xlabel="learning rate, batch size 64", ylabel="training loss", xscale="log", ylim=(0, 3.5))
-    batch = rate_summary["protocol"]["batch_size"]
+    by_rate.set(xlabel=f"learning rate, batch size {batch}", ylabel="training loss", xscale="log", ylim=(0, 3.5))
     noise.plot([rate / batch for rate in rates], [row["loss"]["mean"] for row in shown], "k.-", label="rate varied")
     for part, color, label in (("lr_min", plotting.BLUE, "lr_min"), ("middle", plotting.VERMILION, "middle rate")):
         rows, listed = frame[frame.part == part], summary["candidates"][part]

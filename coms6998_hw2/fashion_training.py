@@ -17,6 +17,7 @@ from torch.nn import functional
 from coms6998_hw2.models import LeNet5, MiniGoogLeNet
 from utils import data
 from utils.cli import GPU_SHARE, Options
+from utils.files import warn
 from utils.records import read_summary
 from utils.runs import run_all
 from utils.training import Trainer, fastest_precision, on_device
@@ -47,14 +48,16 @@ def of_network(stem: str, options: Options) -> str:
 def read_results(stem: str, options: Options) -> dict:
     """Return the summary of another script of problem 4 for the same network.
 
-    Ends the program with status 1 where there is none, and where it stands for a sweep that lacks candidates: what is
-    read off it would still change, and the runs of days that build on it would be lost.
+    Ends the program with status 1 where there is none, and where it stands for a sweep of which no seed has all its
+    runs. What is read off one seed may move with the next, and the runs that build on it are then lost: it says so.
     """
     script = f"{stem}.py" + ("" if assignments_network(options) else f" --network {options.network}")
     name = of_network(stem, options)
     summary = read_summary(name, options, script)
-    if not summary.get("complete", True):
+    if not summary["complete"]:
         sys.exit(f"{name} lacks candidates, and what is read off them may still change: finish {script} first.")
+    if summary["provenance"]["runs"] < summary["planned"]:
+        warn(f"{name} lacks seeds: if they move what is read off it, the runs that build on it count no more.")
     return summary
 
 
@@ -104,7 +107,7 @@ def constant_plan(images: int, batch_size: int, rate: float, epochs: int) -> Pla
 
 
 def best_of(values) -> float:
-    """Return the greatest of an epoch's values, of which those after a stop are None or NaN; NaN if all are."""
+    """Return the greatest of the epochs' values, of which those after a stop are None or NaN; NaN if all are."""
     numbers = np.array(values, dtype=float)
     return float(np.nanmax(numbers)) if np.isfinite(numbers).any() else math.nan
 
@@ -135,7 +138,7 @@ class Run:
         self.rng = np.random.default_rng([config["seed"], 1])
         precision = fastest_precision(device) if config["precision"] == "fastest" else config["precision"]
         self.trainer = Trainer(
-            MiniGoogLeNet() if network == NETWORKS[0] else LeNet5(batch_norm=True),
+            {"mini_googlenet": MiniGoogLeNet, "lenet5": partial(LeNet5, batch_norm=True)}[network](),
             device,
             resize,
             learning_rate=1.0,  # each update brings its own
@@ -168,11 +171,12 @@ class Run:
         """
         names = ("batch_loss", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
         result = {name: [] for name in names}
-        selected = {"selected_epoch": 0, "selected_test_loss": math.nan, "selected_test_accuracy": math.nan}
-        best, updates = -1.0, []
+        selected = {"selected_epoch": math.nan, "selected_test_loss": math.nan, "selected_test_accuracy": math.nan}
+        best, updates, made = -1.0, [], 0
         for epoch, (sizes, rates) in enumerate(plan, 1):
             losses = self.epoch(sizes, rates)
             updates.extend(losses)
+            made += len(losses)
             values = [np.average(losses, weights=sizes), *self.evaluate(self.watched), *self.evaluate(self.validation)]
             if not math.isfinite(values[0]):
                 values = [math.nan] * len(values)
@@ -190,4 +194,4 @@ class Run:
             failed if result["stopped"] else self.trainer.evaluate(*self.test)
         )
         kept = {"update_losses": updates} if keep_updates else {}
-        return {**result, **selected, **kept, "updates": plan.updates, **self.environment}
+        return {**result, **selected, **kept, "updates": made, **self.environment}

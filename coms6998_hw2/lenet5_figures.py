@@ -11,7 +11,7 @@ from utils import plotting
 
 LABELS = {"none": "neither", "bn": "batch norm", "bn_input": "batch norm, input too", "dropout": "dropout",
           "bn_dropout": "both", "dropout_bn": "both, dropout first"}  # fmt: skip
-STYLES = {"bn_input": ".--"}  # it lies on "bn", which should be seen below it
+STYLES = dict.fromkeys(LABELS, "-") | {"bn_input": "--"}  # it lies on "bn", which should be seen below it
 LAYERS = ("c1", "c3", "c5", "f6")
 
 
@@ -33,7 +33,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
     for row, variant in enumerate(LABELS):
         rows, color = chosen(frame, summary, variant), plotting.COLORS[variant]
         for ax, key in zip(axes[0, :2], ("train_loss", "validation_loss"), strict=True):
-            plotting.show_seeds(ax, rows[key], color, first=1, style=STYLES.get(variant, ".-"), label=LABELS[variant])
+            plotting.show_seeds(ax, rows[key], color, first=1, style="." + STYLES[variant], label=LABELS[variant])
         plotting.show_end(axes[0, 2], row, rows.test_accuracy, summary["test_accuracy"][variant], color)
     axes[0, 0].set(xlabel="epoch", ylabel="training loss", yscale="log")
     axes[0, 1].set(xlabel="epoch", ylabel="validation loss", yscale="log")
@@ -87,17 +87,15 @@ def draw_causes(frame: pd.DataFrame, summary: dict) -> Figure:
         shift = summary["variance_shift"][variant]
         shown = [position for position, layer in enumerate(LAYERS) if layer in shift]
         if shown:
-            line = STYLES.get(variant, ".-").replace(".", "")
             plotting.show_interval(
-                axes[0, 2], shown, [shift[LAYERS[i]] for i in shown], color, marker="o", linestyle=line
+                axes[0, 2], shown, [shift[LAYERS[i]] for i in shown], color, marker="o", linestyle=STYLES[variant]
             )
     for variant in LABELS:
-        line = STYLES.get(variant, ".-").replace(".", "")
-        axes[0, 1].plot([], [], line, color=plotting.COLORS[variant], label=LABELS[variant])
+        axes[0, 1].plot([], [], STYLES[variant], color=plotting.COLORS[variant], label=LABELS[variant])
     _name_rows(axes[0, 0])
     axes[0, 0].set_xlabel("mean |correlation|, F6")
     axes[0, 1].set(xlabel="epoch", ylabel="drift of C5's mean (s.d.)", yscale="log")
-    axes[0, 2].set(ylabel="variance, test / training", xticks=range(len(LAYERS)))
+    axes[0, 2].set(ylabel="variance, evaluation / training", xticks=range(len(LAYERS)))
     axes[0, 2].set_xticklabels([layer.upper() for layer in LAYERS])
     figure.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     plotting.label_panels(axes)
@@ -112,8 +110,8 @@ def draw_images(frame: pd.DataFrame, summary: dict) -> Figure:
     order = sorted(scores)
     for variant in LABELS:
         errors = [{key: 1 - scores[n][variant][key] for key in ("low", "mean", "high")} for n in order]
-        line = STYLES.get(variant, ".-").replace(".", "")
-        plotting.show_interval(ax, order, errors, plotting.COLORS[variant], LABELS[variant], marker="o", linestyle=line)
+        look = {"color": plotting.COLORS[variant], "marker": "o", "linestyle": STYLES[variant]}
+        plotting.show_interval(ax, order, errors, label=LABELS[variant], **look)
     ax.set(xlabel="training images", ylabel="test error", xscale="log", yscale="log")
     ax.set_xticks(order, [f"{n:,}" for n in order])
     ax.set_yticks([0.01, 0.02, 0.05, 0.1])

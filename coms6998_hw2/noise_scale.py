@@ -10,7 +10,7 @@ import numpy as np
 from scipy import stats
 
 BEHIND = 0.05  # of the loss's whole fall
-SMALLEST_FALL = 0.05  # of where it starts: less is noise
+LEAST_FALL = 0.05  # of where it starts: less is noise
 
 
 def estimates(small, big, b_small: int, b_big: int) -> tuple[np.ndarray, np.ndarray]:
@@ -54,13 +54,15 @@ def falling_behind(sizes, losses, asked, constant_sizes, constant_losses, window
 
     sizes, losses (updates,) of each run; asked (updates,): the growing run's sizes as planned. Both runs see the same
     number of samples, which are cut in `windows` equal parts: behind is, in all that follow, a mean loss that is higher
-    by more than 5% of the whole fall of the constant run (or of 5% of its start). Returns the largest size asked for
-    where that never happens.
+    by more than 5% of the whole fall of the constant run (or of 5% of its start), or no number (diverged). Returns the
+    largest size asked for where that never happens. Raises ValueError where the constant run itself diverged.
     """
     ends = np.linspace(0, min(np.sum(sizes), np.sum(constant_sizes)), windows + 1)
     growing, constant = _by_samples(sizes, losses, ends), _by_samples(constant_sizes, constant_losses, ends)
-    fall = max(constant[0] - constant.min(), SMALLEST_FALL * constant[0])
-    behind = growing - constant > BEHIND * fall
+    if not np.all(np.isfinite(constant)):
+        raise ValueError("the run with the smallest batch diverged: there is nothing to fall behind")
+    fall = max(constant[0] - constant.min(), LEAST_FALL * constant[0])
+    behind = ~(growing - constant <= BEHIND * fall)  # NaN is behind
     ahead = np.flatnonzero(~behind)
     first = ahead[-1] + 1 if len(ahead) else 0
     if first == windows:
@@ -76,8 +78,13 @@ def _by_samples(sizes, losses, ends):
 
 
 def power_of_two(batch_size: float, smallest: int, largest: int) -> int:
-    """Return the power of two that is nearest in the logarithm, between smallest and largest (powers of two)."""
-    if not batch_size > smallest:
+    """Return the power of two that is nearest in the logarithm, between smallest and largest (powers of two).
+
+    Raises ValueError for NaN.
+    """
+    if math.isnan(batch_size):
+        raise ValueError("the batch size is not a number")
+    if batch_size <= smallest:
         return smallest
     return int(min(largest, max(smallest, 2 ** round(math.log2(min(batch_size, largest))))))
 

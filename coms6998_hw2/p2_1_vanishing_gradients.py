@@ -4,7 +4,7 @@ Explain the vanishing gradient with tanh and sigmoid under normal weights of sev
 Glorot's (Xavier's) initialization helps; show that for ReLU He's works better. The network of Perunicic's article on
 MNIST: a linear layer of 100 units, five hidden layers of 100, softmax over 10, biases zero.
 
-    python coms6998_hw2/p2_1_vanishing_gradients.py                  the full protocol, about 10 min on two CPU cores
+    python coms6998_hw2/p2_1_vanishing_gradients.py                  the full protocol, about 20 min on two CPU cores
     python coms6998_hw2/p2_1_vanishing_gradients.py --preset quick   fewer seeds, epochs and images, about 20 s
 
 Writes report/results/p2_1_vanishing_gradients/*.json and their summary, figures/p2_1_vanishing_gradients.png (gradients
@@ -29,7 +29,7 @@ from utils.runs import run_all
 
 STEM = "p2_1_vanishing_gradients"
 DEEP = 20  # hidden layers of a second ReLU network, where a factor of sqrt(2) for each layer is no longer small
-STANDARD_DEVIATIONS = [0.01, 0.05, 0.10, 0.14, 0.28, 1.0]  # the article's 0.10, 0.14, 0.28, and two beyond either side
+STANDARD_DEVIATIONS = [0.01, 0.05, 0.10, 0.14, 0.28, 1.0]  # the article's 0.10, 0.14, 0.28, two below and one above
 SCHEMES = {"tanh": ["glorot"], "sigmoid": ["glorot"], "relu": ["glorot", "he"]}
 BATCH_SIZE, LEARNING_RATE = 64, 0.1  # plain SGD: its step is proportional to the gradient, so a vanished one shows
 DEEP_LEARNING_RATE = 0.03  # at 0.1 one of five deep networks with He's weights diverged
@@ -190,7 +190,7 @@ def summarise(frame: pd.DataFrame) -> dict:
         }
     for depth in (DEPTH, DEEP):
         relu = frame[(frame.activation == "relu") & (frame.depth == depth)]
-        losses = relu.pivot_table("train_loss", "seed", "scheme", aggfunc="first")[SCHEMES["relu"]].dropna()
+        losses = relu.pivot(index="seed", columns="scheme", values="train_loss")[SCHEMES["relu"]].dropna()
         glorot, he = (np.array(losses[scheme].tolist(), dtype=float) for scheme in SCHEMES["relu"])
         summary[f"relu_glorot_over_he_{depth}_layers"] = {
             "first_epoch": geometric_interval(glorot[:, 1] / he[:, 1]),

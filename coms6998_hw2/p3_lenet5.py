@@ -125,8 +125,8 @@ def long_configs(preset: str, frame: pd.DataFrame) -> list[dict]:
 def best_rates(frame: pd.DataFrame, images: int, epochs: int, seeds: Sequence[int]) -> dict[str, float]:
     """Return each variant's rate of the best mean validation accuracy, of those that were run with all the seeds.
 
-    With one seed a few images would decide between close rates: what one seed finds is only a candidate, which is then
-    compared with the common rate over all seeds.
+    With one seed a few images would decide between close rates: with all training images, what one seed finds is only
+    a candidate, which is then compared with the common rate over all seeds.
     """
     rows = frame[(frame.images == images) & (frame.epochs == epochs) & frame.seed.isin(seeds)]
     rows = rows.assign(score=[accuracies[-1] for accuracies in rows.validation_accuracy])
@@ -217,12 +217,12 @@ def summarise(frame: pd.DataFrame) -> dict:
     tuned = {v: whole[(whole.variant == v) & (whole.learning_rate == rates[v])].set_index("seed") for v in VARIANTS}
     common = {v: whole[(whole.variant == v) & (whole.learning_rate == COMMON_RATE)].set_index("seed") for v in VARIANTS}
     test = {variant: rows.test_accuracy for variant, rows in tuned.items()}
-    first = frame.iloc[0]
+    first, held = frame.iloc[0], data.held_out(frame.loaded.iloc[0])
     summary = {
         "protocol": {"dataset": first.dataset, "seeds": len(seeds), "epochs": main_epochs, "images": main,
                      "rates": sorted(set(whole.learning_rate)), "common_rate": COMMON_RATE, "batch_size": BATCH_SIZE,
-                     "momentum": MOMENTUM, "validation": data.held_out(first.loaded), "measured": MEASURED,
-                     "watched": WATCHED, "input_rate": INPUT_RATE, "hidden_rate": HIDDEN_RATE},
+                     "momentum": MOMENTUM, "validation": held, "measured": min(MEASURED, held),
+                     "watched": min(WATCHED, main), "input_rate": INPUT_RATE, "hidden_rate": HIDDEN_RATE},
         "learning_rate": rates,
         "validation_at_rate": {variant: final_validation(rows) for variant, rows in whole.groupby("variant")},
         "common": {variant: mean_interval(rows.test_accuracy) for variant, rows in common.items()},

@@ -33,13 +33,14 @@ from coms6998_hw2.fashion_training import (
     read_results,
     sweep,
 )
+from coms6998_hw2.p4_2_learning_rate_range import STEM as RANGE_STEM
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import mean_interval
 from utils.provenance import provenance
 from utils.records import write_summary
 
-STEM, RANGE_STEM = "p4_3_cyclical_learning_rate", "p4_2_learning_rate_range"
+STEM = "p4_3_cyclical_learning_rate"
 STEP_EPOCHS, CYCLES = 8, 3  # the post's: half a cycle, and 48 epochs in all
 FINAL_AMPLITUDE = 0.05  # of the first cycle's, after the last update: what gamma is chosen for
 ARMS = ["cyclical", "triangular", "one_cycle", "constant_lr_max", "constant_lr_min"]

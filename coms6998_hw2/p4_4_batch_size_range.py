@@ -99,7 +99,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
 
 
 def range_test(training: Run, config: dict) -> dict:
-    """Train while the batch grows geometrically from update to update; return "sizes" and "losses" of each update.
+    """Train while the batch grows exponentially with the images seen; return "sizes" and "losses" of each update.
 
     As many epochs as planned, at a fixed rate; sizes are multiples of the micro-batch. "asked": the sizes of the
     policy, of which an epoch's last batch may be what was left. The time of each epoch is in the record's environment.
@@ -249,11 +249,11 @@ def _candidate(size, rows):
 
 
 def _noise(rows: pd.DataFrame) -> list[dict]:
-    """Return the noise scale before training and after each epoch, all seeds' steps together."""
+    """Return the noise scale before training and after each epoch: the seeds' geometric mean and its interval."""
     found = []
     for measured in zip(*rows.lengths, strict=True):
-        small, big = (np.concatenate([lengths[key] for lengths in measured]) for key in ("small", "big"))
-        found.append(noise_scale(small, big, measured[0]["b_small"], measured[0]["b_big"]))
+        scales = [noise_scale(*(lengths[key] for key in ("small", "big", "b_small", "b_big"))) for lengths in measured]
+        found.append(geometric_interval([scale["mean"] for scale in scales]))
     return found
 
 
@@ -277,7 +277,12 @@ def main(argv: list[str] | None = None) -> None:
         summary = summarise(frame)
     except ValueError as error:
         sys.exit(f"{stem}: {error}; nothing drawn.")
-    summary |= {"planned": len(runs), "provenance": provenance(frame), "mirrored": mirrored(summary, rate_summary)}
+    summary |= {
+        "complete": True,  # of the seeds that are here: one that lacks runs is left out
+        "planned": len(runs),
+        "provenance": provenance(frame),
+        "mirrored": mirrored(summary, rate_summary),
+    }
     dataset = frame.dataset.iloc[0]
     plotting.save(draw(frame, summary, rate_summary), stem, options, dataset)
     plotting.save(draw_noise(frame, summary), f"{stem}_noise", options, dataset)

@@ -16,6 +16,7 @@ figures/p4_6_cyclical_batch_size.png and .svg; with LeNet-5 all of these are nam
 """
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,7 @@ from coms6998_hw2.fashion_training import (
     read_results,
     sweep,
 )
+from coms6998_hw2.p4_2_learning_rate_range import STEM as RANGE_STEM
 from coms6998_hw2.p4_4_batch_size_range import STEM as BATCH_STEM
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
@@ -111,7 +113,7 @@ def plan(config: dict, images: int) -> Plan:
     if arm in ("matched", "matched_opposite"):
         # An epoch's last batch may be smaller than planned; its rate is, too, so that rate / batch is as planned.
         asked = asked_sizes(policy, batches)
-        return Plan([(sizes, config["lr_max"] * sizes / plan) for sizes, plan in zip(batches, asked, strict=True)])
+        return Plan([(sizes, config["lr_max"] * sizes / due) for sizes, due in zip(batches, asked, strict=True)])
     if arm == "matched_rate":
         return matched_rates(config["lr_max"], config["b_min"], batches, asked_sizes(policy, batches))
     return cut_short(config, images, updates=sum(len(sizes) for sizes in batches))
@@ -162,8 +164,8 @@ def summarise(frame: pd.DataFrame, other: pd.DataFrame) -> dict:
              ("matched", "matched_opposite"), ("cyclical_batch_size", "equal_updates")]  # fmt: skip
     summary = {
         "protocol": {key: first[key] for key in keys} | {"arms": list(runs)},
-        "epochs": {arm: len(rows.iloc[0].batch_loss) for arm, rows in runs.items()},
-        "updates": {arm: int(rows.updates.iloc[0]) for arm, rows in runs.items()},
+        "epochs": {arm: rows.batch_loss.map(len).max() for arm, rows in runs.items()},
+        "updates": {arm: rows.updates.max() for arm, rows in runs.items()},
         "stopped": {arm: rows.stopped.sum() for arm, rows in runs.items()},
         "seconds": _seconds(runs),
         "differences": {
@@ -221,10 +223,10 @@ def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv, networks=NETWORKS)
     stem = of_network(STEM, options)
-    rate_range, batch_range = (read_results(name, options) for name in (p4_3.RANGE_STEM, BATCH_STEM))
+    rate_range, batch_range = (read_results(name, options) for name in (RANGE_STEM, BATCH_STEM))
     arms = p4_3.configs(options.preset, rate_range["lr_min"], rate_range["lr_max"])
     cyclical = data.resolve([config for config in arms if config["arm"] == "cyclical"], options)
-    other = sweep(p4_3.STEM, p4_3.run, cyclical, options)
+    other = sweep(p4_3.STEM, p4_3.run, cyclical, replace(options, fresh=False))  # another script's runs
     runs = data.resolve(configs(options.preset, rate_range, batch_range, cyclical), options)
     frame = sweep(STEM, run, runs, options)
     if "cyclical_batch_size" not in set(frame.arm):

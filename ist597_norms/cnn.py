@@ -15,8 +15,9 @@ import tensorflow as tf
 
 from ist597_norms import norms
 
-NORMALIZATIONS = ("none", "batch", "layer", "weight", "keras_batch", "keras_layer", "tfp_weight")
+BY_HAND = ("none", "batch", "layer", "weight")
 TWINS = {"batch": "keras_batch", "layer": "keras_layer", "weight": "tfp_weight"}  # of ours, the library's
+NORMALIZATIONS = (*BY_HAND, *TWINS.values())
 POSITIONS = ("before", "after")  # the ReLU
 WINDOW, FILTERS, PADDING, POOL = 5, 30, 2, 2  # the provided file's
 WEIGHT_DEVIATION = 0.1  # likewise
@@ -190,18 +191,18 @@ class CNN:
 
     def forward(self, X: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return the logits (n, classes) of images X (n, h, w, c); in training with the minibatch's own statistics."""
-        X, _ = self._hidden(X, 0, training)
-        X = self.max_pool(X, POOL, POOL, 0, POOL)
-        X = tf.reshape(X, [-1, self.W2.shape[0]])
-        X, _ = self._hidden(X, 1, training)
-        return self.affine(X, self.W3, self.b3)
+        return self._layers(X, training)[0]
 
     def active_shares(self, X: tf.Tensor) -> list[tf.Tensor]:
         """Return the shares of positive outputs of the ReLU at the convolution and at the first affine layer."""
-        X, first = self._hidden(X, 0, training=False)
+        return [tf.reduce_mean(tf.cast(rectified > 0, tf.float64)) for rectified in self._layers(X, training=False)[1:]]
+
+    def _layers(self, X, training):
+        """Return the logits, and the outputs of the two ReLUs."""
+        X, first = self._hidden(X, 0, training)
         X = tf.reshape(self.max_pool(X, POOL, POOL, 0, POOL), [-1, self.W2.shape[0]])
-        _, second = self._hidden(X, 1, training=False)
-        return [tf.reduce_mean(tf.cast(rectified > 0, tf.float64)) for rectified in (first, second)]
+        X, second = self._hidden(X, 1, training)
+        return self.affine(X, self.W3, self.b3), first, second
 
     def _hidden(self, X, index, training):
         """Return the output of the convolution (index 0) or affine layer (1), and of its ReLU: one, or normalized."""

@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ist597_norms.cnn import TWINS
+from ist597_norms.cnn import BY_HAND, TWINS
 from utils import plotting
 
-MODES = ("none", "batch", "layer", "weight")
 LABELS = {"none": "none", "batch": "batch", "keras_batch": "batch (Keras)", "layer": "layer",
           "keras_layer": "layer (Keras)", "weight": "weight", "tfp_weight": "weight (TFP)"}  # fmt: skip
 
@@ -30,7 +29,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
     """Return the protocol's figure: training loss, validation accuracy, and test accuracy of ours and the library's."""
     figure, axes = plotting.subplots(1, 3, height=2.4)
     protocol = frame[frame.part == "protocol"]
-    for mode in MODES:
+    for mode in BY_HAND:
         rows = protocol[protocol["mode"] == mode]
         plotting.show_seeds(axes[0, 0], rows.train_loss, plotting.COLORS[mode], first=1, label=LABELS[mode])
         plotting.show_seeds(axes[0, 1], rows.validation_accuracy, plotting.COLORS[mode], first=1)
@@ -55,7 +54,7 @@ def draw_rates(frame: pd.DataFrame, summary: dict) -> Figure:
     """Return the second figure: accuracy against step size, and the curves and ends at each mode's best step size."""
     figure, axes = plotting.subplots(1, 3, height=2.4)
     grid = frame[frame.part == "tuned"]
-    for row, mode in enumerate(MODES):
+    for row, mode in enumerate(BY_HAND):
         rows = grid[grid["mode"] == mode]
         swept = rows[rows.seed == 0].sort_values("learning_rate")
         ends = [accuracies[-1] for accuracies in swept.validation_accuracy]
@@ -68,7 +67,7 @@ def draw_rates(frame: pd.DataFrame, summary: dict) -> Figure:
     axes[0, 0].legend()
     axes[0, 1].set(xlabel="epoch", ylabel="validation accuracy")
     axes[0, 1].xaxis.get_major_locator().set_params(integer=True)
-    axes[0, 2].set(xlabel="test accuracy", yticks=range(len(MODES)), yticklabels=MODES)
+    axes[0, 2].set(xlabel="test accuracy", yticks=range(len(BY_HAND)), yticklabels=BY_HAND)
     for axis in (axes[0, 0].yaxis, axes[0, 1].yaxis, axes[0, 2].xaxis):
         plotting.in_percent(axis, 1)
     axes[0, 2].invert_yaxis()
@@ -81,7 +80,7 @@ def draw_relu(frame: pd.DataFrame, summary: dict) -> Figure:
     figure, axes = plotting.subplots(1, 2, height=2.6, sharey=True)
     for index, layer in enumerate(("convolution", "affine layer")):
         ax = axes[0, index]
-        for mode in MODES:
+        for mode in BY_HAND:
             for part, style in (("protocol", ".-"), ("after", ".--")):
                 rows = frame[(frame.part == part) & (frame["mode"] == mode)]
                 if len(rows):
@@ -91,7 +90,7 @@ def draw_relu(frame: pd.DataFrame, summary: dict) -> Figure:
                     plotting.show_seeds(ax, shares, plotting.COLORS[mode], first=start, style=style)
         ax.set(xlabel="epoch", title=layer, xticks=range(int(summary["protocol"]["epochs"]) + 1))
     axes[0, 0].set_ylabel("share of active units")
-    for mode in MODES:
+    for mode in BY_HAND:
         axes[0, 0].plot([], [], color=plotting.COLORS[mode], label=mode)
     for label, style in (("normalized before the ReLU", "-"), ("after it", "--")):
         axes[0, 0].plot([], [], style, color="0.4", label=label)
@@ -104,7 +103,7 @@ def draw_batch_sizes(frame: pd.DataFrame, summary: dict) -> Figure:
     """Return the fourth figure: test accuracy after one epoch against batch size, every seed and the interval."""
     figure, axes = plotting.subplots(1, 1, height=2.6, width=plotting.NARROW)
     ax, sizes = axes[0, 0], batch_size_runs(frame)
-    for number, mode in enumerate((*MODES, "batch_fixed")):
+    for number, mode in enumerate((*BY_HAND, "batch_fixed")):
         shown = {int(size): modes[mode] for size, modes in summary["batch_size"].items() if mode in modes}
         order, color = sorted(shown), plotting.COLORS[mode.removesuffix("_fixed")]
         if mode == "batch_fixed":

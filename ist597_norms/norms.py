@@ -90,7 +90,8 @@ def weight_norm(v: tf.Tensor, g: tf.Tensor, *, axes: tuple[int, ...]) -> tf.Tens
     axes = _check_axes(v, axes, "v")
     _check_shape("g", g, [v.shape[axis] for axis in range(v.shape.rank) if axis not in axes], v, axes)
     norm = tf.sqrt(tf.reduce_sum(tf.square(v), axis=axes, keepdims=True))
-    tf.debugging.assert_positive(norm, "weight_norm: v is zero or not finite for a unit, which then has no direction")
+    finite = tf.where(tf.math.is_finite(norm), norm, tf.zeros_like(norm))
+    tf.debugging.assert_positive(finite, "weight_norm: v is zero or not finite for a unit, which then has no direction")
     return tf.reshape(g, tf.shape(norm)) * v / norm
 
 

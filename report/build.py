@@ -28,7 +28,8 @@ def draw_figures(options: Options) -> None:
     """Run every finished script with --replot, in processes of their own; ends with status 1 if one fails.
 
     A script is finished when its summary is there; one that is not is named and left out, and a report that needs it
-    will not build. Problem 4's are run again for LeNet-5 where that has a summary.
+    will not build. Problem 4's are run again for LeNet-5 where that has a summary; they read each other's summaries, so
+    they run one after the other.
     """
     flags = ["--replot", "--preset", options.preset, "--data-dir", options.data_dir]
     if options.output:
@@ -38,12 +39,17 @@ def draw_figures(options: Options) -> None:
     for path in unfinished:
         say(f"{path.stem}: not run to its end yet ({options.results_dir / path.stem}.json is missing); not drawn")
     commands = [[path] for path in scripts if path not in unfinished]
-    commands += [
-        [path, "--network", "lenet5"] for path in scripts if (options.results_dir / f"{path.stem}_lenet5.json").exists()
-    ]
+    lenet5 = [path for path in scripts if (options.results_dir / f"{path.stem}_lenet5.json").exists()]
+    fourth = [command for command in commands if command[0].stem.startswith("p4_")]
+    series = [[command] for command in commands if command not in fourth]
+    series += [fourth, [[path, "--network", "lenet5"] for path in lenet5]]
+
+    def draw(commands):
+        done = [(path, subprocess.run([sys.executable, path, *rest, *flags])) for path, *rest in commands]
+        return [path.stem for path, process in done if process.returncode]
+
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        done = pool.map(lambda command: subprocess.run([sys.executable, *command, *flags]), commands)
-        failed = [path.stem for (path, *_), process in zip(commands, done, strict=True) if process.returncode]
+        failed = [stem for stems in pool.map(draw, series) for stem in stems]
     if failed:
         sys.exit(f"{', '.join(failed)} could not draw the figures; the PDFs were not built.")
 

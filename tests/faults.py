@@ -30,7 +30,8 @@ def table() -> str:
     for name in FILES:
         for key, test in vars(importlib.import_module(name)).items():
             if key.startswith("test_") and hasattr(test, "fault"):
-                rows.append(f"| {test.fault[0]} | {test.fault[1]} | `{name}.py::{key}` |")
+                what, then = (text.replace("|", "\\|") for text in test.fault)
+                rows.append(f"| {what} | {then} | `{name}.py::{key}` |")
     lines = [
         f"{len(rows)} faults, each tried by a test:",
         "",

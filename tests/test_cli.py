@@ -31,8 +31,7 @@ def test_quick_stays_out_of_the_committed_folders(tmp_path):
     ("argv", "named"),
     [
         (["--preset", "half"], ["--preset", "half", "quick", "full"]),
-        (["--device", "tpu"], ["--device", "tpu", "auto", "cpu", "cuda", "mps"]),
-        (["--device", "mps"], ["--device", "mps", "auto", "cpu"]),
+        (["--device", "tpu"], ["--device", "tpu", "auto", "cpu", "cuda"]),
         (["--data-dir"], ["--data-dir", "expected one argument"]),
         (["--data-dir", __file__], ["--data-dir", __file__, "not a folder"]),
         (["--output", __file__], ["--output", __file__, "not a folder"]),
@@ -45,7 +44,7 @@ def test_quick_stays_out_of_the_committed_folders(tmp_path):
     ],
 )
 def test_a_bad_value_is_one_sentence_and_status_2(argv, named, capsys, monkeypatch):
-    monkeypatch.setattr("utils.cli._has", lambda device: False)
+    monkeypatch.setattr("utils.cli._has_cuda", lambda: False)
     with pytest.raises(SystemExit) as stopped:
         parse_args("doc", argv)
     message = capsys.readouterr().err

@@ -66,6 +66,16 @@ def test_the_range_goes_from_where_it_falls_behind_to_the_noise_scale(stop, nois
     assert low in (high, power_of_two(stop, 64, 8192))
 
 
+def test_what_diverged_is_behind_and_asks_for_nothing():
+    losses = np.where(GROWING > 1000, np.nan, curve(GROWING))
+    found = falling_behind(GROWING, losses, GROWING, CONSTANT, curve(CONSTANT), windows=50)
+    assert 1000 / 1.5 < found < 1500
+    with pytest.raises(ValueError, match="smallest batch diverged"):
+        falling_behind(GROWING, curve(GROWING), GROWING, CONSTANT, np.full(len(CONSTANT), np.nan))
+    with pytest.raises(ValueError, match="not a number"):
+        power_of_two(np.nan, 64, 8192)
+
+
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="batches are 64 and 64"):
         estimates([1.0], [1.0], 64, 64)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ist597_norms import norms
+from ist597_norms import norms, references
 from ist597_norms import p1_check_gradients as proof
+from ist597_norms.cnn import EPS, TWINS
 
 # A formula that is right agrees to this in float64; with a mean of 100 deviations, x - mean loses two more digits.
 TIGHT = 1e-10
@@ -15,37 +16,37 @@ TIGHTEST = 1e-12  # where nothing is subtracted
 def compare(norm, reference, shape, values, dtype, forward=None):
     """Return the largest relative difference of any quantity between `forward` (default: ours) and a reference."""
     names = [quantity[1:] for quantity in proof.QUANTITIES[norm][1:]]
-    tensors = proof.case(norm, shape, values, dtype, seed=11)
-    mine = proof.with_gradients(forward or (lambda t: proof.ours(norm, t)), tensors, names)
-    theirs = proof.REFERENCES[reference](norm, tensors, names)
+    tensors = references.case(norm, shape, values, dtype, seed=11)
+    mine = references.with_gradients(forward or (lambda t: references.ours(norm, t)), tensors, names)
+    theirs = references.REFERENCES[reference](norm, tensors, names)
     return {q: np.max(np.abs(mine[q] - theirs[q])) / np.max(np.abs(theirs[q])) for q in proof.QUANTITIES[norm]}
 
 
-@pytest.mark.parametrize("norm", proof.TWINS)
+@pytest.mark.parametrize("norm", TWINS)
 @pytest.mark.parametrize("reference", ["library", "torch"])
-@pytest.mark.parametrize("shape", proof.SHAPES)
-@pytest.mark.parametrize("values", proof.INPUTS)
+@pytest.mark.parametrize("shape", references.SHAPES)
+@pytest.mark.parametrize("values", references.INPUTS)
 def test_float64_is_the_librarys(norm, reference, shape, values):
     found = compare(norm, reference, shape, values, "float64")
     assert all(difference < TIGHT for difference in found.values())
     assert all(difference < TIGHTEST for name, difference in found.items() if norm == "weight" or name == "dbeta")
 
 
-@pytest.mark.parametrize("norm", proof.TWINS)
+@pytest.mark.parametrize("norm", TWINS)
 @pytest.mark.parametrize("shape", ["dense, batch of 2", "convolution, batch of 2"])
 def test_gradients_are_those_of_finite_differences(norm, shape):
     found = compare(norm, "differences", shape, "standard", "float64")
     assert all(difference < 1e-6 for difference in found.values())
 
 
-@pytest.mark.parametrize("norm", proof.TWINS)
+@pytest.mark.parametrize("norm", TWINS)
 def test_float32_agrees_to_its_own_precision(norm):
     found = compare(norm, "library", "convolution", "standard", "float32")
     assert all(difference < 1e-5 for difference in found.values())
 
 
 def test_a_difference_that_is_not_a_number_is_an_error_and_no_agreement(monkeypatch):
-    ours = proof.ours
+    ours = references.ours
     monkeypatch.setattr(proof, "one_thread_each", lambda: None)  # TensorFlow has started here with more
     monkeypatch.setattr(proof, "ours", lambda norm, tensors: ours(norm, tensors) * float("nan"))
     config = next(config for config in proof.configs("quick") if config["kind"] == "gradients")
@@ -53,7 +54,7 @@ def test_a_difference_that_is_not_a_number_is_an_error_and_no_agreement(monkeypa
         proof.run(config)
 
 
-def _batch(t, axes, variance=None, eps_outside=False, stop=False, eps=proof.EPS):
+def _batch(t, axes, variance=None, eps_outside=False, stop=False, eps=EPS):
     x = t["x"]
     mean = tf.reduce_mean(x, axis=axes, keepdims=True)
     var = variance(x, axes) if variance else tf.reduce_mean(tf.square(x - mean), axis=axes, keepdims=True)
@@ -95,7 +96,7 @@ def test_a_layer_norm_over_channels_only_is_caught():
     def over_channels(t):
         x = t["x"]
         centered = x - tf.reduce_mean(x, axis=-1, keepdims=True)
-        return t["gamma"] * centered / tf.sqrt(tf.reduce_mean(centered**2, -1, True) + proof.EPS) + t["beta"]
+        return t["gamma"] * centered / tf.sqrt(tf.reduce_mean(centered**2, -1, True) + EPS) + t["beta"]
 
     assert max(compare("layer", "library", "convolution", "standard", "float64", over_channels).values()) > 0.1
 
@@ -111,10 +112,10 @@ def test_a_weight_norm_with_its_norm_cut_off_is_caught():
 
 
 def test_under_the_plain_sum_a_wrong_batch_norm_would_pass():
-    tensors = {**proof.case("batch", "convolution", "standard", "float64", 0)}
+    tensors = {**references.case("batch", "convolution", "standard", "float64", 0)}
     tensors["weights"] = np.ones_like(tensors["weights"])
-    gradients = [proof.with_gradients(forward, tensors, ["x"])["dx"]
-                 for forward in (lambda t: proof.ours("batch", t), MUTANTS["wrong axis"][0])]  # fmt: skip
+    gradients = [references.with_gradients(forward, tensors, ["x"])["dx"]
+                 for forward in (lambda t: references.ours("batch", t), MUTANTS["wrong axis"][0])]  # fmt: skip
     assert all(np.abs(gradient).max() < 1e-12 for gradient in gradients)
 
 
@@ -228,6 +229,8 @@ def test_a_zero_v_and_constant_preactivations_are_errors_in_both_modes():
         norms.weight_norm(tf.zeros((4, 3)), ONE, axes=(0,))
     with pytest.raises(tf.errors.InvalidArgumentError, match="v is zero"):
         tf.function(lambda v: norms.weight_norm(v, ONE, axes=(0,)))(tf.zeros((4, 3)))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not finite"):
+        norms.weight_norm(tf.fill((4, 3), 1e20), ONE, axes=(0,))  # its square is none in float32
     with pytest.raises(tf.errors.InvalidArgumentError, match="do not vary"):
         norms.weight_norm_init(X, tf.ones((7, 3)), axes=(0,))
     with pytest.raises(tf.errors.InvalidArgumentError, match="do not vary"):

@@ -204,6 +204,22 @@ def test_with_candidates_missing_the_range_test_answers_and_the_summary_says_so(
         p42.summarise(pd.DataFrame(rows[-1:]), planned=10)
 
 
+def test_precisions_are_compared_on_one_device_only():
+    def candidate(precision, device, loss):
+        environment = {"device": device, "precision": precision}
+        values = {"train_loss": [loss], "validation_accuracy": [1 - loss], "batch_loss": [loss]}
+        return {"learning_rate": 0.01, "seed": 0, "seconds": 60.0, "environment": environment, **values}
+
+    fast = pd.DataFrame([candidate("bfloat16", "cpu", 0.30), {**candidate("bfloat16", "cpu", 0.9), "seed": 1}])
+    (pair,) = p42._compared(pd.Series(candidate("float32", "cpu", 0.31)), fast)
+    assert (pair["fast_loss"], pair["loss"], pair["fast_precision"]) == (0.30, 0.31, "bfloat16")
+    assert pair["fast_validation_accuracy"] == 0.7 and pair["validation_accuracy"] == 0.69
+    assert p42._compared(pd.Series(candidate("float32", "cuda", 0.31)), fast) == []
+    assert p42._compared(pd.Series({**candidate("float32", "cpu", 0.31), "learning_rate": 1.0}), fast) == []
+    alike = pd.DataFrame([candidate("float32", "cpu", 0.3)])
+    assert p42._compared(pd.Series(candidate("float32", "cpu", 0.31)), alike) == []
+
+
 def test_seeds_recorded_in_full_count_and_else_what_there_is_of_the_first():
     configs = [{"seed": seed, "part": part} for seed in range(2) for part in ("candidate", "continuous")]
     frame = pd.DataFrame([*configs, {"seed": 0, "part": "float32"}])
@@ -213,14 +229,17 @@ def test_seeds_recorded_in_full_count_and_else_what_there_is_of_the_first():
     assert p42.usable(frame.drop(index=[0, 2]), configs).index.tolist() == [1, 4]
 
 
-def test_nothing_is_built_on_a_range_that_may_still_change(options):
+def test_nothing_is_built_on_a_range_that_may_still_change(options, capsys):
     lenet = replace(options, network="lenet5")
     with pytest.raises(SystemExit, match=r"is missing: run the script p4_2_.*\.py --network lenet5"):
         read_results(p42.STEM, lenet)
-    for complete in (True, False):
-        write_summary(of_network(p42.STEM, lenet), {"complete": complete}, lenet)
-        if complete:
-            assert read_results(p42.STEM, lenet) == {"complete": True}
+    found = {"complete": True, "planned": 3, "provenance": {"runs": 3}}
+    for summary, said in ((found, ""), (found | {"planned": 9}, "lacks seeds")):
+        write_summary(of_network(p42.STEM, lenet), summary, lenet)
+        assert read_results(p42.STEM, lenet) == summary
+        said_now = capsys.readouterr().err
+        assert said in said_now and bool(said) == bool(said_now)
+    write_summary(of_network(p42.STEM, lenet), found | {"complete": False}, lenet)
     with pytest.raises(SystemExit, match=r"lacks candidates.*finish p4_2"):
         read_results(p42.STEM, lenet)
 

@@ -110,9 +110,9 @@ def test_what_is_no_json_is_refused_by_type(options, capsys):
 
 
 @pytest.mark.parametrize("nonsense", ["", "{", "[]", "null", '{"config": {"seed": 0}}', "NaN", "\x00\xff",
-                                      '{"config": {"seed": 0}, "result": {"a": NaN}, "seconds": 1}',
-                                      '{"config": {"seed": 0}, "result": {}, "seconds": 1}',
-                                      '{"config": {"seed": 0}, "result": {"a": 1}, "seconds": "1"}',
+                                      '{"config": {"seed": 0}, "result": {"a": NaN}, "seconds": 1, COMMIT}',
+                                      '{"config": {"seed": 0}, "result": {}, "seconds": 1, COMMIT}',
+                                      '{"config": {"seed": 0}, "result": {"a": 1}, "seconds": "1", COMMIT}',
                                       '{"seed": 0, "accuracy": 0.9}',
                                       '{"config": {"seed": 0}, "result": {"a": 1}, "seconds": 1}', "[" * 100_000,
                                       '{"config": {"seed": 1}, ENVIRONMENT}', '{"config": {"seed": 0.0}, ENVIRONMENT}',
@@ -121,8 +121,9 @@ def test_what_is_no_json_is_refused_by_type(options, capsys):
 def test_a_record_of_nonsense_is_run_again(options, nonsense):
     path = options.results_dir / "stem" / "seed=0.json"
     path.parent.mkdir(parents=True)
-    rest = '"result": {"a": 1}, "seconds": 1, "environment": {"commit": "unknown"}'
-    path.write_text(nonsense.replace("ENVIRONMENT", rest), encoding="latin-1")
+    commit = '"environment": {"commit": "unknown"}'
+    rest = f'"result": {{"a": 1}}, "seconds": 1, {commit}'
+    path.write_text(nonsense.replace("ENVIRONMENT", rest).replace("COMMIT", commit), encoding="latin-1")
     assert run_all("stem", lambda config: {"value": 7}, [{"seed": 0}], options).value.tolist() == [7]
 
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ("quick", "full")
 RUNS_ON_A_GPU = 4
 GPU_SHARE = 1 / RUNS_ON_A_GPU
-DEVICES = ("auto", "cpu", "cuda", "mps")
+DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def parse_args(
     again.add_argument("--fresh", action="store_true", help="run again even where a valid record exists")
     again.add_argument("--replot", action="store_true", help="only draw and summarise what is recorded")
     parser.add_argument(
-        "--device", choices=DEVICES, default="auto", help="where to compute (default: the best there is)"
+        "--device", choices=DEVICES, default="auto", help="where to compute (default: on a GPU if there is one)"
     )
     parser.add_argument(
         "--data-dir", type=Path, default=ROOT / "data", metavar="DIR", help="the data sets (default: data/)"
@@ -119,16 +119,14 @@ def parse_args(
             parser.error(f"argument {flag}: {str(folder)!r} cannot be used ({error.strerror}; choose another folder)")
         if wrong:
             parser.error(f"argument {flag}: {str(folder)!r} is not a folder (choose a folder, or a path to make one)")
-    if options.ray is None and options.device in ("cuda", "mps") and not _has(options.device):
-        parser.error(
-            f"argument --device: invalid choice: {options.device!r} is not on this machine (choose from auto, cpu)"
-        )
+    if options.ray is None and options.device == "cuda" and not _has_cuda():
+        parser.error("argument --device: invalid choice: 'cuda' is not on this machine (choose from auto, cpu)")
     # A run may be computed by a process with another working directory.
     output = options.output and options.output.absolute()
     return replace(options, data_dir=options.data_dir.absolute(), output=output)
 
 
-def _has(device: str) -> bool:
+def _has_cuda() -> bool:
     import torch
 
-    return torch.cuda.is_available() if device == "cuda" else torch.backends.mps.is_available()
+    return torch.cuda.is_available()

@@ -12,7 +12,7 @@ CONFIDENCE = 0.95
 def mean_interval(values: ArrayLike) -> dict:
     """Return {"mean", "low", "high", "n"}: the mean of the values with Student's 95% confidence interval.
 
-    NaN (a diverged run) counts neither in the mean nor in n; the interval is NaN where n < 2.
+    What is not finite (a diverged run) counts neither in the mean nor in n; the interval is NaN where n < 2.
     """
     numbers = np.asarray(values, dtype=float)
     numbers = numbers[np.isfinite(numbers)]
@@ -24,10 +24,10 @@ def mean_interval(values: ArrayLike) -> dict:
 def geometric_interval(values: ArrayLike) -> dict:
     """Return {"mean", "low", "high", "n"} of positive values: the geometric mean, its interval taken on the logs.
 
-    NaN counts as in `mean_interval`; raises ValueError for a value that is not positive.
+    What is not finite counts as in `mean_interval`; raises ValueError for a value that is not positive.
     """
     if np.any(np.asarray(values, dtype=float) <= 0):
-        raise ValueError(f"a geometric mean needs positive values, not {np.min(values)}")
+        raise ValueError(f"a geometric mean needs positive values, not {np.nanmin(np.asarray(values, dtype=float))}")
     interval = mean_interval(np.log(np.asarray(values, dtype=float)))
     return {key: value if key == "n" else math.exp(value) for key, value in interval.items()}
 

@@ -41,10 +41,10 @@ def run_all(
 
     A config is a flat dict of JSON values, "seed" included; its key "name", if there, names the record. `run`
     returns a dict of JSON values or NumPy arrays; its keys "precision", "device" and "epoch_seconds" go to the
-    environment. A record is valid exactly when its config equals the requested one. With several `workers`, as many
-    processes share the runs; `run` must then be picklable and see to its own number of threads. On a Ray cluster
-    (options.ray) a run asks for `threads` CPUs, and for `gpu_share` of a GPU where there are any. Columns: the
-    config's keys, the result's, "seconds" and "environment".
+    environment (without the first two: NumPy's, float64 on the CPU). A record is valid exactly when its config equals
+    the requested one. With several `workers`, as many processes share the runs; `run` must then be picklable and see to
+    its own number of threads. On a Ray cluster (options.ray) a run asks for `threads` CPUs, and for `gpu_share` of a
+    GPU where there are any. Columns: the config's keys, the result's, "seconds" and "environment".
     Ends the program with status 1 where a run raised (the others are recorded first), where with --replot a record is
     missing, and where the folder cannot be written; with 130 or 143 where it was interrupted, saying how to resume.
     With `allow_missing`, for sweeps of days, --replot says how many records are missing and returns the others.
@@ -82,12 +82,12 @@ def progress(items: Iterable, total: int, label: str) -> Iterator:
     if sys.stderr is not None and sys.stderr.isatty():
         yield from tqdm(items, total=total, desc=label, leave=False)
         return
-    start = shown = time.monotonic()
+    start = said = time.monotonic()
     for done, item in enumerate(items, 1):
         yield item
         now = time.monotonic()
-        if now - shown > 10:
-            shown, left = now, (now - start) / done * (total - done)
+        if now - said > 10:
+            said, left = now, (now - start) / done * (total - done)
             warn(f"{label}: {done}/{total} done, about {left:.0f} s left")
 
 

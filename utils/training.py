@@ -77,9 +77,9 @@ class Trainer:
         """Move the model to the device, in channels-last order.
 
         `prepare` makes floating-point images of pixels (n, 1, h, w), uint8. `precision`: float32, float64, or bfloat16
-        by autocast. `largest_shift`: augment with random shifts up to so many pixels, and mirror every other image.
-        `micro_batch`: gradients of larger batches are added up over so many images at a time, which is also what
-        batch norm sees. Raises ValueError for a learning rate that is not positive.
+        by autocast. `largest_shift`: augment with random shifts up to so many pixels, and mirror half of
+        them. `micro_batch`: gradients of larger batches are added up over so many images at a time, which is also
+        what batch norm sees. Raises ValueError for a learning rate that is not positive.
         """
         if not learning_rate > 0:
             raise ValueError(f"the learning rate is {learning_rate}; it must be positive")

@@ -22,7 +22,6 @@ from utils.records import write_summary
 
 PROCESSES = 2
 WIDTH, HIDDEN, POINTS, BATCH_SIZE, EPOCHS, NETWORKS = 2, 9, 3000, 64, 100, 1000
-UPDATES = -(-POINTS // BATCH_SIZE)  # in an epoch
 CHOICES = {"slope": 0.0, "loss": "mse", "optimizer": "adam", "learning_rate": 1e-3, "batch_size": BATCH_SIZE, "seed": 0}
 
 

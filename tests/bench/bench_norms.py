@@ -12,8 +12,8 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from ist597_norms.cnn import CNN, one_thread_each
-from ist597_norms.p1_compare_norms import BATCH_SIZE, CLASSES, HIDDEN_SIZE, LABELS, TWINS
+from ist597_norms.cnn import CNN, NORMALIZATIONS, TWINS, one_thread_each
+from ist597_norms.p1_compare_norms import BATCH_SIZE, CLASSES, HIDDEN_SIZE
 from utils.intervals import geometric_interval, mean_interval
 from utils.provenance import environment
 from utils.records import write_summary
@@ -49,7 +49,7 @@ def main():
     rng = np.random.default_rng(0)
     images = rng.random((BATCH_SIZE, 28, 28, 1), dtype=np.float32)
     labels = np.eye(CLASSES, dtype=np.float32)[rng.integers(0, CLASSES, BATCH_SIZE)]
-    models = {mode: CNN(HIDDEN_SIZE, CLASSES, normalization=mode) for mode in LABELS}
+    models = {mode: CNN(HIDDEN_SIZE, CLASSES, normalization=mode) for mode in NORMALIZATIONS}
     models["sliced"] = SlicedCNN(HIDDEN_SIZE, CLASSES)
     for model in models.values():
         seconds_per_step(model, images, labels, WARM_UP)
