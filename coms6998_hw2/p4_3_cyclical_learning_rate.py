@@ -168,8 +168,12 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
         plotting.show_seeds(axes[1, 1], rows.validation_accuracy, color, first=1, style="-")
     axes[1, 0].set(xlabel="epoch", ylabel="learning rate")
     axes[1, 1].set(xlabel="epoch", ylabel="validation accuracy")
+    moving = frame[frame.arm != "constant_lr_min"]  # that arm hardly leaves the accuracy of guessing
+    axes[1, 1].set_ylim(
+        min(map(min, moving.validation_accuracy)) - 0.01, max(map(max, moving.validation_accuracy)) + 0.01
+    )
     for ax in axes[:, 1]:
-        plotting.in_percent(ax.yaxis)
+        plotting.in_percent(ax.yaxis, decimals=0)
     figure.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     plotting.label_panels(axes)
     return figure

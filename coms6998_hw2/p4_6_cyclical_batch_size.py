@@ -21,6 +21,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from coms6998_hw2 import p4_3_cyclical_learning_rate as p4_3
 from coms6998_hw2.batch_policies import asked_sizes, cyclical_batch_size, sizes_by_epoch
@@ -39,7 +40,7 @@ from coms6998_hw2.p4_2_learning_rate_range import STEM as RANGE_STEM
 from coms6998_hw2.p4_4_batch_size_range import STEM as BATCH_STEM
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
-from utils.intervals import mean_interval
+from utils.intervals import geometric_interval, mean_interval
 from utils.provenance import provenance
 from utils.records import write_summary
 
@@ -161,7 +162,8 @@ def summarise(frame: pd.DataFrame, other: pd.DataFrame) -> dict:
     first = frame.iloc[0]
     keys = ("dataset", "images", "micro_batch", "lr_min", "lr_max", "b_min", "b_max", "cycle_epochs", "epochs")
     pairs = [("cyclical_batch_size", OTHER), ("cyclical_batch_size", "opposite"), ("matched", "matched_rate"),
-             ("matched", "matched_opposite"), ("cyclical_batch_size", "equal_updates")]  # fmt: skip
+             ("matched", "matched_opposite"), ("cyclical_batch_size", "equal_updates"), ("matched", OTHER),
+             ("matched_opposite", OTHER)]  # fmt: skip
     summary = {
         "protocol": {key: first[key] for key in keys} | {"arms": list(runs)},
         "epochs": {arm: rows.batch_loss.map(len).max() for arm, rows in runs.items()},
@@ -176,6 +178,17 @@ def summarise(frame: pd.DataFrame, other: pd.DataFrame) -> dict:
             }
             for key in ("test_accuracy", "selected_test_accuracy")
         },
+        "curve_distance": {
+            f"{a}_to_{b}": geometric_interval(
+                [
+                    curve_distance(losses, runs[b].train_loss[seed])
+                    for seed, losses in runs[a].train_loss.items()
+                    if seed in runs[b].index
+                ]
+            )
+            for a, b in [("matched", "matched_rate"), ("matched", "matched_opposite")]
+            if a in runs and b in runs
+        },
     }
     for key in ("test_accuracy", "selected_test_accuracy", "selected_epoch", "test_loss"):
         summary[key] = {arm: mean_interval(rows[key].astype(float)) for arm, rows in runs.items()}
@@ -183,6 +196,12 @@ def summarise(frame: pd.DataFrame, other: pd.DataFrame) -> dict:
         arm: mean_interval([best_of(values) for values in rows.validation_accuracy]) for arm, rows in runs.items()
     }
     return summary
+
+
+def curve_distance(losses: list[float], others: list[float]) -> float:
+    """Return the factor, at least 1, by which two curves of losses differ, averaged over the epochs that both have."""
+    both = min(len(losses), len(others))
+    return float(np.exp(np.mean(np.abs(np.log(np.divide(losses[:both], others[:both]))))))
 
 
 def _seconds(runs: dict) -> dict:
@@ -209,7 +228,11 @@ def draw(frame: pd.DataFrame, other: pd.DataFrame) -> Figure:
             axes[1, 0].plot(range(len(row.sizes)), row.sizes, style, color=color)
             axes[1, 1].plot(range(1, len(row.sizes) + 1), np.cumsum(row.epoch_updates), style, color=color)
     axes[0, 0].set(xlabel="epoch", ylabel="training loss", yscale="log")
-    axes[0, 1].set(xlabel="epoch", ylabel="validation accuracy")
+    axes[0, 1].set(
+        xlabel="epoch", ylabel="validation accuracy", yscale="logit"
+    )  # so that 80% and 90% can be told apart
+    axes[0, 1].set_yticks([0.05, 0.1, 0.2, 0.5, 0.8, 0.9, 0.95])
+    axes[0, 1].yaxis.set_minor_locator(NullLocator())
     plotting.in_percent(axes[0, 1].yaxis)
     axes[1, 0].set(xlabel="epoch", ylabel="batch size at its beginning")
     axes[1, 0].set_yscale("log", base=2)

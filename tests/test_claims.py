@@ -34,6 +34,17 @@ def setting(name):
 CLAIMS = {
     # 4.2
     "a mean since the epoch began leaves the plateau later": lambda: P42["continuous"]["shift_lr_min"]["low"] > 1,
+    # 4.3
+    "the cycle without decay is more accurate": lambda: P43["against_cyclical"]["triangular"]["low"] > 0,
+    "one cycle and the constant lr_max are not told from the cyclical rate": lambda: all(
+        P43["against_cyclical"][arm]["low"] < 0 < P43["against_cyclical"][arm]["high"]
+        for arm in ("one_cycle", "constant_lr_max")
+    ),
+    "the decaying cycle fits the training images less": lambda: (
+        P43["train_loss"]["cyclical"]["mean"] > 1.1 * P43["train_loss"]["triangular"]["mean"]
+        and P43["train_loss"]["cyclical"]["low"] > P43["train_loss"]["one_cycle"]["high"]
+    ),
+    "at the constant lr_min little is learned": lambda: P43["test_accuracy"]["constant_lr_min"]["high"] < 0.35,
     # 4.4
     "the batch acts as the rate's inverse": lambda: (
         max(abs(row["loss"] - row["loss_at_rate"]) for row in P44["mirrored"])
@@ -43,6 +54,22 @@ CLAIMS = {
     "after equally many updates the batch hardly matters": lambda: (
         np.ptp([row["mean"] for row in P44["equal_updates"][1]["middle"].values()])
         < 0.03 * np.ptp([row["loss"]["mean"] for row in P44["candidates"]["middle"]])
+    ),
+    # 4.6, 4.7
+    "at lr_min shrinking gets further": lambda: _lead("cyclical_batch_size_minus_opposite") < 0,
+    "the growing batch acts as the decaying rate": lambda: (
+        P46["curve_distance"]["matched_to_matched_rate"]["high"]
+        < P46["curve_distance"]["matched_to_matched_opposite"]["low"]
+    ),
+    "growing is not ahead at lr_max either": lambda: (
+        P46["differences"]["selected_test_accuracy"]["matched_minus_matched_opposite"]["high"] < 0
+        and P46["differences"]["test_accuracy"]["matched_minus_matched_opposite"]["mean"] < 0
+    ),
+    "the cyclical rate wins as asked": lambda: _lead("cyclical_batch_size_minus_cyclical_learning_rate") < -0.5,
+    "updates alone do not explain it": lambda: _lead("cyclical_batch_size_minus_equal_updates") < -0.5,
+    "at equal noise no difference is resolved": lambda: all(
+        difference["matched_minus_matched_rate"]["low"] < 0 < difference["matched_minus_matched_rate"]["high"]
+        for difference in P46["differences"].values()
     ),
     # appendix
     "single precision is the fastest here": lambda: (
@@ -309,6 +336,11 @@ CHECKS = {
         if norm == "weight" or quantity == "dbeta"
     ),
 }
+
+
+def _lead(name):
+    """Return the upper end of a difference of question 4.7, the higher of the two ways to select the epoch."""
+    return max(difference[name]["high"] for difference in P46["differences"].values())
 
 
 def _error(value):

@@ -114,6 +114,12 @@ def test_shrinking_is_compared_at_lr_max_too():
     assert {rate for _, rates in shrinking for rate in rates[:-1]} == {HIGH}
 
 
+def test_the_distance_of_two_curves_is_a_factor_whichever_is_above():
+    assert p4_6.curve_distance([1.0, 0.5], [1.0, 0.5]) == 1
+    assert p4_6.curve_distance([2.0, 0.5, 9.0], [1.0, 1.0]) == pytest.approx(2)
+    assert p4_6.curve_distance([4.0, 1.0], [1.0, 1.0]) == pytest.approx(2)
+
+
 def test_the_batch_size_range_is_where_the_loss_rises():
     sizes = 2 ** np.arange(6, 14)
     losses = np.interp(np.log2(sizes), [7, 11], [0.5, 2.3])
