@@ -4,10 +4,10 @@
     grows, or one that shrinks? Both are trained.
 4.7 Against the cyclical learning rate: at equal epochs, at equal updates, and at equal noise (rate / batch) throughout.
 
-    python coms6998_hw2/p4_6_cyclical_batch_size.py                  the full protocol: 18 runs of up to 48 epochs, a
+    python coms6998_hw2/p4_6_cyclical_batch_size.py                  the full protocol: 28 runs of up to 48 epochs, a
                                                                      minute each on a GPU, 2 h each on two CPU cores
                                                                      that multiply bfloat16, 8 h on others
-    python coms6998_hw2/p4_6_cyclical_batch_size.py --network lenet5 the same with LeNet-5, 1.5 h on two cores
+    python coms6998_hw2/p4_6_cyclical_batch_size.py --network lenet5 the same with LeNet-5, 2.5 h on two cores
     python coms6998_hw2/p4_6_cyclical_batch_size.py --preset quick   fewer images, seeds and epochs, about 25 s
 
 Reads the summaries of p4_2_learning_rate_range and p4_4_batch_size_range, and the records of
@@ -54,10 +54,11 @@ ARMS = {
     "equal_updates": "rate, equal updates",  # question 4.3's policy, cut to as many updates as the first arm makes
 }
 FIRST = 4  # arms: those that answer the questions; every seed of them comes before the others
+PAIR = ("matched", "matched_rate")  # they differ so little that it takes more seeds to say by how much
 OTHER = "cyclical_learning_rate"  # question 4.3's cyclical arm
 PRESETS = {
-    "full": {"seeds": 3, "micro_batch": MICRO_BATCH, "images": 60_000, "arms": list(ARMS)},
-    "quick": {"seeds": 1, "micro_batch": 8, "images": 150, "arms": ["cyclical_batch_size", "matched", "matched_rate"]},
+    "full": {"seeds": 3, "pair_seeds": 8, "micro_batch": MICRO_BATCH, "images": 60_000, "arms": list(ARMS)},
+    "quick": {"seeds": 1, "pair_seeds": 1, "micro_batch": 8, "images": 150, "arms": ["cyclical_batch_size", *PAIR]},
 }
 
 
@@ -66,6 +67,7 @@ def configs(preset: str, rate_range: dict, batch_range: dict, cyclical: list[dic
     size, other = PRESETS[preset], cyclical[0]
     order = [(arm, seed) for arms in (size["arms"][:FIRST], size["arms"][FIRST:]) for seed in range(size["seeds"])
              for arm in arms]  # fmt: skip
+    order += [(arm, seed) for seed in range(size["seeds"], size["pair_seeds"]) for arm in PAIR]
     return [
         {
             "name": f"{arm}_seed{seed}",
