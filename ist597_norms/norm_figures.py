@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from ist597_norms.cnn import BY_HAND, TWINS
 from utils import plotting
 
+LEARNED = 0.2  # accuracy: twice that of guessing
 LABELS = {"none": "none", "batch": "batch", "keras_batch": "batch (Keras)", "layer": "layer",
           "keras_layer": "layer (Keras)", "weight": "weight", "tfp_weight": "weight (TFP)"}  # fmt: skip
 
@@ -57,8 +58,15 @@ def draw_rates(frame: pd.DataFrame, summary: dict) -> Figure:
     for row, mode in enumerate(BY_HAND):
         rows = grid[grid["mode"] == mode]
         swept = rows[rows.seed == 0].sort_values("learning_rate")
-        ends = [accuracies[-1] for accuracies in swept.validation_accuracy]
-        axes[0, 0].plot(swept.learning_rate, ends, ".-", color=plotting.COLORS[mode], label=mode)
+        ends = np.array([accuracies[-1] for accuracies in swept.validation_accuracy], float)
+        learned = ends > LEARNED
+        axes[0, 0].plot(
+            swept.learning_rate, np.where(learned, ends, np.nan), ".-", color=plotting.COLORS[mode], label=mode
+        )
+        # Where nothing is learned: a cross on the axis, one mode's above the other's.
+        failed = swept.learning_rate[~learned]
+        cross = {"color": plotting.COLORS[mode], "markersize": 4, "transform": axes[0, 0].get_xaxis_transform()}
+        axes[0, 0].plot(failed, [0.03 + 0.05 * row] * len(failed), "x", **cross)
         best = rows[rows.learning_rate == summary["tuned"][mode]["learning_rate"]]
         plotting.show_seeds(axes[0, 1], best.validation_accuracy, plotting.COLORS[mode], first=1)
         ends = summary["tuned"][mode]["test_accuracy"]

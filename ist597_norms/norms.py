@@ -12,6 +12,8 @@ cancels for a large mean. Any floating dtype; eager or inside tf.function; gradi
 import numpy as np
 import tensorflow as tf
 
+NO_DIRECTION = "weight_norm: v is zero or not finite for a unit, which then has no direction"
+
 
 def batch_norm(
     x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, *, axes: tuple[int, ...], eps: float
@@ -83,7 +85,7 @@ def weight_norm(v: tf.Tensor, g: tf.Tensor, *, axes: tuple[int, ...]) -> tf.Tens
 
     v (in, out) with axes (0,), or (h, w, in, out) with axes (0, 1, 2); g (out,). Salimans and Kingma (2016), equation
     2. Raises ValueError for axes that v does not have and for a g of another shape, and
-    tf.errors.InvalidArgumentError where v = 0 for a unit, which then has no direction.
+    tf.errors.InvalidArgumentError, with NO_DIRECTION, where a unit's v is zero, or its norm not finite (it diverged).
     """
     v = _as_floating(v, "v")
     g = tf.convert_to_tensor(g, v.dtype)
@@ -91,7 +93,7 @@ def weight_norm(v: tf.Tensor, g: tf.Tensor, *, axes: tuple[int, ...]) -> tf.Tens
     _check_shape("g", g, [v.shape[axis] for axis in range(v.shape.rank) if axis not in axes], v, axes)
     norm = tf.sqrt(tf.reduce_sum(tf.square(v), axis=axes, keepdims=True))
     finite = tf.where(tf.math.is_finite(norm), norm, tf.zeros_like(norm))
-    tf.debugging.assert_positive(finite, "weight_norm: v is zero or not finite for a unit, which then has no direction")
+    tf.debugging.assert_positive(finite, NO_DIRECTION)
     return tf.reshape(g, tf.shape(norm)) * v / norm
 
 
