@@ -13,17 +13,35 @@ from coms6998_hw2.range_rules import debiased_average
 from utils import plotting
 from utils.intervals import with_nan
 
-STEPS = [
-    "set a smallest and a largest batch,\n64 and 8192, and a rate",
-    "start training",
-    "grow the batch exponentially\nwith the images seen",
-    "record batch, loss and time;\nfind where it falls behind\nthe smallest batch",
-    "train again with the smallest batch;\nafter each epoch, gradients of 64\nand of 1,024 images",
-    "average noise and signal separately;\nnoise scale = noise / signal",
-    "b_min: where it falls behind\nb_max: noise scale after the last,\nwhich b_min does not exceed",
-    "clip to [64, 8192],\nround to powers of two",
-    "train fully, the batch cycling\nbetween b_min and b_max",
-]
+STEPS = """\
+set a smallest and a largest batch,
+{smallest} and {largest}, and a rate
+
+start training
+
+grow the batch exponentially
+with the images seen
+
+record batch and loss;
+find where it falls behind
+the smallest batch
+
+train again with the smallest batch;
+after each epoch, gradients of {smallest}
+and of {big} images
+
+average noise and signal separately;
+noise scale = noise / signal
+
+b_min: last before it falls behind
+b_max: noise scale after the last,
+which b_min does not exceed
+
+clip to [{smallest}, {largest}],
+round to powers of two
+
+train fully, the batch cycling
+between b_min and b_max"""
 
 
 def draw(frame: pd.DataFrame, summary: dict, rate_summary: dict) -> Figure:
@@ -34,7 +52,7 @@ def draw(frame: pd.DataFrame, summary: dict, rate_summary: dict) -> Figure:
     shown = [row for row in rate_summary["candidates"] if row["loss"]["n"] > 0]
     rates, batch = [row["rate"] for row in shown], rate_summary["protocol"]["batch_size"]
     plotting.show_interval(by_rate, rates, [with_nan(row["loss"]) for row in shown], plotting.BLACK, marker=".")
-    by_rate.set(xlabel=f"learning rate, batch size {batch}", ylabel="training loss", xscale="log", ylim=(0, 3.5))
+    by_rate.set(xlabel=f"learning rate, batch size {batch}", ylabel="training loss", xscale="log")
     noise.plot([rate / batch for rate in rates], [row["loss"]["mean"] for row in shown], "k.-", label="rate varied")
     for part, color, label in (("lr_min", plotting.BLUE, "lr_min"), ("middle", plotting.VERMILION, "middle rate")):
         rows, listed = frame[frame.part == part], summary["candidates"][part]
@@ -46,9 +64,11 @@ def draw(frame: pd.DataFrame, summary: dict, rate_summary: dict) -> Figure:
         noise.plot([rate / size for size in sizes], [row["loss"]["mean"] for row in listed], ".-", color=color,
                    label=f"batch varied, {label}")  # fmt: skip
     by_size.axvspan(summary["b_min"], summary["b_max"], color=plotting.GREEN, alpha=0.12, linewidth=0)
-    by_size.set(xlabel="batch size, equal epochs")
+    by_size.set(xlabel="batch size, equal epochs", ylabel="training loss")
     equal.set(xlabel=f"batch size, after {level['updates']} updates", ylabel="training loss")
-    noise.set(xlabel="rate / batch size", xscale="log", ylim=(0, 3.5))
+    noise.set(xlabel="rate / batch size", ylabel="training loss", xscale="log")
+    for ax in axes.flat:
+        ax.set_ylim(0, 3.5)  # one scale, so that the curves can be compared
     for ax in (by_size, equal):
         ax.set_xscale("log", base=2)
     by_size.legend(fontsize=6)
@@ -58,25 +78,47 @@ def draw(frame: pd.DataFrame, summary: dict, rate_summary: dict) -> Figure:
 
 
 def draw_noise(frame: pd.DataFrame, summary: dict) -> Figure:
-    """Return question 4.5's figure: the noise scale over training, and the range test."""
+    """Return question 4.5's figure: the noise scale over training, and the range test beside the smallest batch."""
     figure, axes = plotting.subplots(1, 2, height=2.5)
     left, right = axes[0]
     scale = summary["noise_scale"]
     plotting.show_interval(left, range(len(scale)), scale, plotting.BLUE, marker="o")
     left.set(xlabel="epoch", ylabel="gradient noise scale (images)", yscale="log")
-    for _, test in frame[frame.part == "range"].iterrows():
-        losses = np.array(test.losses, float)
-        right.plot(test.asked, losses, ".", color="0.8", markersize=2)
-        right.plot(test.asked, debiased_average(losses, 0.9), color=plotting.BLUE, linewidth=0.8)
-    right.axvline(summary["range_stop"]["mean"], color=plotting.GREEN, linestyle="--")
-    right.set(xlabel="batch size, growing", ylabel="training loss")
-    right.set_xscale("log", base=2)
+    smallest, largest = summary["candidates"]["middle"][0]["batch_size"], summary["protocol"]["largest"]
+    constant = frame[(frame.part == "middle") & (frame.batch_size == smallest)].set_index("seed")
+    tests = frame[frame.part == "range"]
+    for number, (_, test) in enumerate(tests.iterrows()):
+        seen, losses = np.cumsum(test.sizes), np.array(constant.update_losses[test.seed], float)
+        equal = np.linspace(0, seen[-1], len(losses) + 1)[1:]
+        for images, values, weight, color, label in (
+            (equal, losses, 0.98, plotting.BLACK, f"batch {smallest}"),
+            (seen, np.array(test.losses, float), 0.9, plotting.BLUE, "growing batch"),
+        ):
+            smooth = debiased_average(values, weight)
+            right.plot(images / 1000, smooth, color=color, linewidth=0.8, label=None if number else label)
+    right.axvline(seen[np.argmax(np.array(test.asked) >= summary["range_stop"]["mean"])] / 1000, color=plotting.GREEN,
+                  linestyle="--")  # fmt: skip
+    right.set(xlabel="thousands of images seen", ylabel="training loss")
+    right.legend()
+    doublings = np.log2(largest / smallest) / (seen[-1] / 1000)  # for every thousand images
+    size = right.secondary_xaxis(
+        "top",
+        functions=(
+            lambda x: smallest * 2 ** (doublings * x),
+            lambda b: np.log2(np.maximum(b, 1) / smallest) / doublings,
+        ),
+    )
+    size.set_xticks([smallest * 8**k for k in range(5) if smallest * 8**k <= largest])
+    size.set_xlabel("growing batch size")
     plotting.label_panels(axes)
     return figure
 
 
-def draw_algorithm() -> Figure:
-    """Return the block diagram of the algorithm, in the manner of the reference post's Figure 1."""
+def draw_algorithm(smallest: int, largest: int, big: int) -> Figure:
+    """Return the block diagram of the algorithm, in the manner of the reference post's Figure 1.
+
+    smallest, largest: the batches of the range test; smallest and `big`: those of the noise scale's gradients.
+    """
     import schemdraw
     from schemdraw import flow
 
@@ -84,7 +126,7 @@ def draw_algorithm() -> Figure:
     figure.set_layout_engine("none")
     axes[0, 0].set_position([0, 0, 1, 1])
     drawing, boxes = schemdraw.Drawing(fontsize=5.6, lw=0.8), []
-    for number, text in enumerate(STEPS):
+    for number, text in enumerate(STEPS.format(smallest=smallest, largest=largest, big=big).split("\n\n")):
         row, column = divmod(number, 3)
         column = column if row % 2 == 0 else 2 - column  # to and fro
         box = flow.RoundBox(w=6.6, h=2.0).at((column * 7.4, -row * 2.9)).anchor("center").label(text)

@@ -37,19 +37,24 @@ def cyclical_batch_size(
 
     Triangular in log2 of the batch (or, if not `logarithmic`, in the batch), `cycle` samples to a cycle; the amplitude
     is multiplied by `decay` for each sample (the exp_range policy's gamma); rounded to a `multiple`, at least one.
-    Raises ValueError for b_min > b_max, b_min < 1, a cycle that is not positive, and an unknown trajectory.
+    Raises ValueError for b_min > b_max, b_min < 1, a cycle that is not positive, a decay outside of 0 to 1, a multiple
+    that is not from 1 to b_max, and an unknown trajectory.
     """
     if not 1 <= b_min <= b_max:
         raise ValueError(f"the batch goes from {b_min} to {b_max}; it needs 1 <= b_min <= b_max")
     if not cycle > 0:
         raise ValueError(f"a cycle is {cycle} samples; it must be positive")
+    if not 0 < decay <= 1:
+        raise ValueError(f"decay is {decay}; it must be above 0 and at most 1")
+    if not 1 <= multiple <= b_max:
+        raise ValueError(f"the sizes are multiples of {multiple}; that must be from 1 to b_max, {b_max}")
     if trajectory not in TRAJECTORIES:
         raise ValueError(f"trajectory {trajectory!r} is unknown; choose from {', '.join(TRAJECTORIES)}")
     low, high = (math.log2(b_min), math.log2(b_max)) if logarithmic else (b_min, b_max)
     swing = (high - low) * triangle(samples, cycle) * decay**samples
     value = high - swing if trajectory == "growing" else low + swing
     size = 2**value if logarithmic else value
-    return max(1, round(size / multiple)) * multiple
+    return min(max(1, round(size / multiple)), b_max // multiple) * multiple
 
 
 def sizes_by_epoch(policy: Callable[[int], int], images: int, epochs: int) -> list[np.ndarray]:
@@ -95,7 +100,8 @@ class cyclical_batch_sampler:
     >>> sampler.load_state_dict(state)
 
     Each epoch is a new permutation, decided by the seed and the number of samples seen; `state_dict` and
-    `load_state_dict` resume, also in the middle of an epoch. The state counts what the loader has asked for: with
+    `load_state_dict` resume, also in the middle of an epoch; so does a new iteration after one that was left early: it
+    hands out the rest of that epoch. The state counts what the loader has asked for: with
     `num_workers`, that is some batches ahead of what it has handed out.
     """
 
@@ -137,5 +143,7 @@ class cyclical_batch_sampler:
         return {"samples": self.samples}
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on where a sampler with this state stopped."""
+        """Go on where a sampler with this state stopped; raises ValueError for what is no such state."""
+        if set(state) != {"samples"}:
+            raise ValueError(f"a sampler's state is {{'samples': ...}}, not {state}")
         self.samples = state["samples"]

@@ -45,15 +45,18 @@ def of_network(stem: str, options: Options) -> str:
     return stem if assignments_network(options) else f"{stem}_{options.network}"
 
 
-def read_results(stem: str, options: Options) -> dict:
+def read_results(stem: str, options: Options, keys: tuple[str, ...] = ()) -> dict:
     """Return the summary of another script of problem 4 for the same network.
 
-    Ends the program with status 1 where there is none, and where it stands for a sweep of which no seed has all its
-    runs. What is read off one seed may move with the next, and the runs that build on it are then lost: it says so.
+    Ends the program with status 1 where there is none, where it lacks one of the `keys`, and where it stands for a
+    sweep of which no seed has all its runs. What is read off one seed may move with the next, and the runs that build
+    on it are then lost: it says so.
     """
     script = f"{stem}.py" + ("" if assignments_network(options) else f" --network {options.network}")
     name = of_network(stem, options)
     summary = read_summary(name, options, script)
+    if missing := {"complete", "planned", "provenance", *keys} - set(summary):
+        sys.exit(f"{name}.json lacks {', '.join(sorted(missing))}: run the script {script} again.")
     if not summary["complete"]:
         sys.exit(f"{name} lacks candidates, and what is read off them may still change: finish {script} first.")
     if summary["provenance"]["runs"] < summary["planned"]:

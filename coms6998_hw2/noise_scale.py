@@ -1,7 +1,7 @@
 """The gradient noise scale of McCandlish et al. (2018, arXiv 1812.06162), and batch sizes chosen by it.
 
-It is the batch size at which the noise of the gradient is as large as the gradient: with much smaller batches, twice
-the batch is nearly worth two steps; with much larger ones it is hardly worth more than one.
+It is the batch size at which the noise of the gradient is as large as the gradient. If the rate is as large as each
+batch allows, twice a much smaller batch is nearly worth two steps, and twice a much larger one hardly more than one.
 """
 
 import math
@@ -17,11 +17,13 @@ def estimates(small, big, b_small: int, b_big: int) -> tuple[np.ndarray, np.ndar
     """Return unbiased estimates (steps,) of the gradient's squared length and of its noise's, tr(covariance).
 
     small, big (steps,): mean squared lengths of the gradients of batches of b_small and of b_big (appendix A.1).
-    Raises ValueError unless 0 < b_small < b_big.
+    Raises ValueError unless 0 < b_small < b_big, and for lengths that are not finite or not one of each for every step.
     """
     if not 0 < b_small < b_big:
         raise ValueError(f"the batches are {b_small} and {b_big}; the first must be the smaller, and positive")
     small, big = np.asarray(small, float), np.asarray(big, float)
+    if small.shape != big.shape or small.size == 0 or not np.all(np.isfinite([small, big])):
+        raise ValueError(f"the gradients' squared lengths must be finite, one of each a step; got {small} and {big}")
     signal = (b_big * big - b_small * small) / (b_big - b_small)
     noise = (small - big) / (1 / b_small - 1 / b_big)
     return signal, noise
@@ -92,11 +94,12 @@ def power_of_two(batch_size: float, smallest: int, largest: int) -> int:
 def automatic_range(stop: float, noise: float, smallest: int, largest: int) -> tuple[int, int]:
     """Return (b_min, b_max), powers of two between smallest and largest.
 
-    b_min is `stop`, where a growing batch falls behind the smallest one: up to there a larger batch loses nothing.
-    b_max is the noise scale late in training: beyond it a larger batch gains nothing. b_min never exceeds b_max. Raises
-    ValueError for smallest > largest.
+    b_min is the last one below `stop`, where a growing batch falls behind the smallest one: up to b_min a larger batch
+    has not been seen to lose. b_max is the one nearest to the noise scale late in training: far beyond it a larger
+    batch hardly gains. b_min never exceeds b_max. Raises ValueError for smallest > largest.
     """
     if not 1 <= smallest <= largest:
         raise ValueError(f"the batch may go from {smallest} to {largest}; it needs 1 <= smallest <= largest")
     high = power_of_two(noise, smallest, largest)
-    return min(power_of_two(stop, smallest, largest), high), high
+    below = stop if stop >= largest else 2 ** (math.ceil(math.log2(max(stop, 1))) - 1)
+    return min(power_of_two(below, smallest, largest), high), high

@@ -37,6 +37,7 @@ from coms6998_hw2.range_rules import (
     BEGUN,
     DONE,
     DONE_DENSE,
+    SMOOTHING,
     debiased_average,
     falling_range,
     running_mean_of_epoch,
@@ -49,6 +50,7 @@ from utils.provenance import provenance
 from utils.records import complete_seeds, write_summary
 
 STEM = "p4_2_learning_rate_range"
+RANGE = ("lr_min", "lr_max")  # of its summary, what the next questions build on
 EPOCHS = 5  # question 4.2, like the next line
 RATES = np.logspace(-9, 1, 10)
 LOWEST, HIGHEST, RANGE_EPOCHS = 1e-10, 1e1, 3  # the range test's, as in the post's Figure 3
@@ -150,7 +152,7 @@ def summarise(frame: pd.DataFrame, planned: int) -> dict:
         "protocol": {"dataset": first.dataset, "epochs": first.epochs, "batch_size": first.batch_size,
                      "images": first.images, "seeds": candidates.seed.nunique(), "range_epochs": RANGE_EPOCHS,
                      "lowest": LOWEST, "highest": HIGHEST, "momentum": MOMENTUM, "begun": BEGUN, "done": DONE,
-                     "done_dense": DONE_DENSE},
+                     "done_dense": DONE_DENSE, "smoothing": SMOOTHING},
         "candidates": listed,
         "complete": complete,
         "planned_candidates": planned,
@@ -167,10 +169,11 @@ def summarise(frame: pd.DataFrame, planned: int) -> dict:
 def _readings(tests: pd.DataFrame) -> dict:
     """Return what the rules read off the range tests: smoothed, and as Keras's callback would show them.
 
-    "shift_*": by what factor the latter moves a reading.
+    "shift_*": by what factor the latter moves a reading. "lag": by what factor the rate grows over the age of what the
+    smoothed loss averages, weight / (1 - weight) updates, so that its readings are late by about that much.
     A test whose loss never falls has no reading: n counts the others.
     """
-    readings = {"lr_min": [], "lr_max": [], "valley": [], "keras_lr_min": [], "keras_lr_max": []}
+    readings = {"lr_min": [], "lr_max": [], "valley": [], "keras_lr_min": [], "keras_lr_max": [], "lag": []}
     for _, test in tests.iterrows():
         rates, smoothed = np.array(test.rates), debiased_average(np.array(test.losses, float))
         keras = running_mean_of_epoch(np.array(test.losses, float), len(rates) // RANGE_EPOCHS)
@@ -182,6 +185,7 @@ def _readings(tests: pd.DataFrame) -> dict:
             readings[f"{prefix}lr_min"].append(low)
             readings[f"{prefix}lr_max"].append(high)
         readings["valley"].append(valley(rates, smoothed))
+        readings["lag"].append((rates[1] / rates[0]) ** (SMOOTHING / (1 - SMOOTHING)))
     for name in ("lr_min", "lr_max"):
         readings[f"shift_{name}"] = np.divide(readings[f"keras_{name}"], readings[name])
     return {name: geometric_interval(values) for name, values in readings.items()}

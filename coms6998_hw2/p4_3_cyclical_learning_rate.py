@@ -15,6 +15,7 @@ with LeNet-5 all of these are named ..._lenet5.
 """
 
 import sys
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -33,6 +34,7 @@ from coms6998_hw2.fashion_training import (
     read_results,
     sweep,
 )
+from coms6998_hw2.p4_2_learning_rate_range import RANGE
 from coms6998_hw2.p4_2_learning_rate_range import STEM as RANGE_STEM
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
@@ -80,11 +82,13 @@ def rates(arm: str, lr_min: float, lr_max: float, step: int, updates: int) -> np
     """Return the learning rate (updates,) of each update; `step` is half a cycle, in updates.
 
     The schedules are torch's own: CyclicLR (Smith 2017; exp_range with the gamma that leaves 5% of the amplitude at the
-    end, or triangular) and OneCycleLR. Raises ValueError unless 0 < lr_min < lr_max and step >= 1, and for an unknown
-    arm.
+    end, or triangular) and OneCycleLR. Raises ValueError unless 0 < lr_min < lr_max, step >= 1 and updates >= 1, and
+    for an unknown arm.
     """
     if not 0 < lr_min < lr_max < np.inf:
         raise ValueError(f"the rates go from {lr_min} to {lr_max}; they must be positive, finite and increase")
+    if updates < 1:
+        raise ValueError(f"there are {updates} updates; a schedule needs at least one")
     if step < 1:
         raise ValueError(f"half a cycle is {step} updates; it must be at least one")
     if arm not in ARMS:
@@ -137,10 +141,18 @@ def summarise(frame: pd.DataFrame) -> dict:
         "gamma": FINAL_AMPLITUDE ** (1 / first.updates),
         "stopped": {arm: rows.stopped.sum() for arm, rows in seeds.items()},
         "against_cyclical": {
-            arm: mean_interval((rows.test_accuracy - seeds["cyclical"].test_accuracy).dropna())
-            for arm, rows in seeds.items()
-            if arm != "cyclical"
+            key: {arm: mean_interval(ends[arm] - ends["cyclical"]) for arm in ends if arm != "cyclical"}
+            for key, ends in (
+                ("test_accuracy", {arm: rows.test_accuracy.astype(float) for arm, rows in seeds.items()}),
+                ("test_loss", {arm: rows.test_loss.astype(float) for arm, rows in seeds.items()}),
+                ("train_loss", {arm: rows.train_loss.map(lambda losses: losses[-1]) for arm, rows in seeds.items()}),
+            )
         },
+        # By how much validation accuracy at the end of each cycle exceeds that at its peak.
+        "end_minus_peak": [
+            mean_interval(seeds["cyclical"].validation_accuracy.map(partial(_end_minus_peak, first.step_epochs, cycle)))
+            for cycle in range(CYCLES)
+        ],
     }
     for key in ("test_accuracy", "test_loss"):
         summary[key] = {arm: mean_interval(rows[key].astype(float)) for arm, rows in seeds.items()}
@@ -150,6 +162,12 @@ def summarise(frame: pd.DataFrame) -> dict:
         arm: mean_interval([best_of(values) for values in rows.validation_accuracy]) for arm, rows in seeds.items()
     }
     return summary
+
+
+def _end_minus_peak(step_epochs: int, cycle: int, accuracies: list[float]) -> float:
+    """Return the accuracy after a cycle minus the one after half of it; NaN where the run stopped before."""
+    peak, end = ((2 * cycle + half) * step_epochs - 1 for half in (1, 2))
+    return accuracies[end] - accuracies[peak] if end < len(accuracies) else np.nan
 
 
 def draw(frame: pd.DataFrame, summary: dict) -> Figure:
@@ -182,7 +200,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv, networks=NETWORKS)
-    stem, found = of_network(STEM, options), read_results(RANGE_STEM, options)
+    stem, found = of_network(STEM, options), read_results(RANGE_STEM, options, RANGE)
     runs = data.resolve(configs(options.preset, found["lr_min"], found["lr_max"]), options)
     frame = sweep(STEM, run, runs, options)
     if "cyclical" not in set(frame.arm):

@@ -27,6 +27,7 @@ from coms6998_hw2.batch_figures import draw, draw_algorithm, draw_noise
 from coms6998_hw2.batch_policies import asked_sizes, sizes_by_epoch
 from coms6998_hw2.fashion_training import (
     MICRO_BATCH,
+    MOMENTUM,
     NETWORKS,
     Run,
     batch_sizes,
@@ -36,12 +37,12 @@ from coms6998_hw2.fashion_training import (
     sweep,
 )
 from coms6998_hw2.noise_scale import automatic_range, falling_behind, noise_scale, power_of_two
+from coms6998_hw2.p4_2_learning_rate_range import RANGE
 from coms6998_hw2.p4_2_learning_rate_range import STEM as RANGE_STEM
-from coms6998_hw2.range_rules import at_rates, falling_range
+from coms6998_hw2.range_rules import batch_size_range, mirrored
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
-from utils.files import say
-from utils.intervals import geometric_interval, mean_interval, with_nan
+from utils.intervals import geometric_interval, mean_interval
 from utils.provenance import provenance
 from utils.records import complete_seeds, write_summary
 
@@ -149,17 +150,6 @@ def gradient_lengths(training: Run, config: dict) -> dict:
     return lengths
 
 
-def batch_size_range(sizes, losses) -> tuple[float, float]:
-    """Return (b_min, b_max), where the loss begins to rise with the batch size and where it stops rising.
-
-    By g = eps N / B the loss falls with 1 / B as it does with the rate: the rule is question 4.2's. Raises its
-    ValueError where the loss does not depend on the batch size.
-    """
-    sizes = np.asarray(sizes, float)
-    low, high = falling_range(1 / sizes[::-1], np.asarray(losses, float)[::-1])
-    return 1 / high, 1 / low
-
-
 def at_equal_updates(rows: pd.DataFrame, updates: int) -> dict:
     """Return, by batch size, the interval of the mean loss just before so many updates; sizes that make fewer lack."""
     last, found = max(1, round(updates * WINDOW)), {}
@@ -186,18 +176,10 @@ def summarise(frame: pd.DataFrame) -> dict:
     """
     swept = {part: frame[frame.part == part] for part in ("lr_min", "middle")}
     sizes = sorted({int(size) for size in swept["middle"].batch_size})
-    candidates = {
-        part: [_candidate(size, rows[rows.batch_size == size]) for size in sizes] for part, rows in swept.items()
-    }
-    found = {}
-    for part, listed in candidates.items():
-        try:
-            found[part] = batch_size_range(sizes, [row["loss"]["mean"] for row in listed])
-        except ValueError as error:
-            found[part] = None
-            say(f"{STEM}: at the rate {part} {error}")
+    candidates = {part: _candidates(rows, sizes) for part, rows in swept.items()}
+    found = {part: _reading(listed) for part, listed in candidates.items()}
     if found["middle"] is None:
-        raise ValueError("b_min and b_max cannot be read off these batch sizes")
+        raise ValueError("b_min and b_max cannot be read off these batch sizes: the loss does not depend on them")
     b_min, b_max = (power_of_two(size, sizes[0], sizes[-1]) for size in found["middle"])
     noise = _noise(frame[frame.part == "noise"])
     constant = swept["middle"][swept["middle"].batch_size == sizes[0]].set_index("seed")
@@ -209,13 +191,15 @@ def summarise(frame: pd.DataFrame) -> dict:
     return {
         "protocol": {"dataset": first.dataset, "images": first.images, "epochs": first.epochs,
                      "lr_min": swept["lr_min"].learning_rate.iloc[0], "middle": swept["middle"].learning_rate.iloc[0],
-                     "micro_batch": first.micro_batch, "seeds": frame.seed.nunique(), "largest": sizes[-1]},
+                     "micro_batch": first.micro_batch, "seeds": frame.seed.nunique(), "largest": sizes[-1],
+                     "noise_batch": frame[frame.part == "noise"].lengths.iloc[0][0]["b_big"]},
         "candidates": candidates,
         "equal_updates": [
             {"updates": level, **{part: at_equal_updates(rows, level) for part, rows in swept.items()}}
             for level in levels
         ],
         "reading": found,
+        "reading_without_largest": _reading(candidates["middle"][:-1]),
         "b_min": b_min,
         "b_max": b_max,
         "noise_scale": noise,
@@ -224,28 +208,30 @@ def summarise(frame: pd.DataFrame) -> dict:
     }  # fmt: skip
 
 
-def mirrored(summary: dict, rate_summary: dict) -> list[dict]:
-    """Return, by batch size, the loss at the middle rate and that of question 4.2's curve at the same rate / batch."""
-    listed, curve = summary["candidates"]["middle"], rate_summary["candidates"]
-    equal = [
-        summary["protocol"]["middle"] * rate_summary["protocol"]["batch_size"] / row["batch_size"] for row in listed
-    ]
-    losses = at_rates([row["rate"] for row in curve], [with_nan(row["loss"])["mean"] for row in curve], equal)
-    return [
-        {"batch_size": row["batch_size"], "rate": rate, "loss": row["loss"]["mean"], "loss_at_rate": loss}
-        for row, rate, loss in zip(listed, equal, losses, strict=True)
-    ]
+def _candidates(swept: pd.DataFrame, sizes: list[int]) -> list[dict]:
+    """Return what each batch size reaches; "minus_smallest": its loss minus the smallest's of the same seed."""
+    last = pd.Series([losses[-1] for losses in swept.batch_loss], [swept.batch_size, swept.seed], dtype=float)
+    found = []
+    for size in sizes:
+        rows = swept[swept.batch_size == size]
+        found.append({
+            "batch_size": size,
+            "loss": mean_interval(last[size]),
+            "minus_smallest": mean_interval(last[size] - last[sizes[0]]),
+            "evaluation_loss": mean_interval([losses[-1] for losses in rows.train_loss]),
+            "validation_accuracy": mean_interval([values[-1] for values in rows.validation_accuracy]),
+            "updates": int(rows.updates.iloc[0]),
+            "n": len(rows),
+        })  # fmt: skip
+    return found
 
 
-def _candidate(size, rows):
-    return {
-        "batch_size": size,
-        "loss": mean_interval([losses[-1] for losses in rows.batch_loss]),
-        "evaluation_loss": mean_interval([losses[-1] for losses in rows.train_loss]),
-        "validation_accuracy": mean_interval([values[-1] for values in rows.validation_accuracy]),
-        "updates": int(rows.updates.iloc[0]),
-        "n": len(rows),
-    }
+def _reading(listed: list[dict]) -> tuple[float, float] | None:
+    """Return b_min and b_max by rule; None where the loss does not depend on the batch size enough to tell."""
+    try:
+        return batch_size_range([row["batch_size"] for row in listed], [row["loss"]["mean"] for row in listed])
+    except ValueError:
+        return None
 
 
 def _noise(rows: pd.DataFrame) -> list[dict]:
@@ -268,7 +254,10 @@ def _stop(test, constant, smallest: int) -> float:
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv, networks=NETWORKS)
-    stem, rate_summary = of_network(STEM, options), read_results(RANGE_STEM, options)
+    stem, rate_summary = (
+        of_network(STEM, options),
+        read_results(RANGE_STEM, options, (*RANGE, "candidates", "protocol")),
+    )
     runs = data.resolve(configs(options.preset, rate_summary["lr_min"], rate_summary["lr_max"]), options)
     frame = complete_seeds(sweep(STEM, run, runs, options), runs)
     if frame.empty:
@@ -281,13 +270,14 @@ def main(argv: list[str] | None = None) -> None:
         "complete": True,  # of the seeds that are here: one that lacks runs is left out
         "planned": len(runs),
         "provenance": provenance(frame),
-        "mirrored": mirrored(summary, rate_summary),
+        "mirrored": mirrored(summary, rate_summary, MOMENTUM),
     }
     dataset = frame.dataset.iloc[0]
     plotting.save(draw(frame, summary, rate_summary), stem, options, dataset)
     plotting.save(draw_noise(frame, summary), f"{stem}_noise", options, dataset)
     write_summary(stem, summary, options)
-    plotting.save(draw_algorithm(), f"{STEM}_algorithm", options)  # last: the next script can do without schemdraw
+    diagram = draw_algorithm(*(summary["protocol"][key] for key in ("micro_batch", "largest", "noise_batch")))
+    plotting.save(diagram, f"{STEM}_algorithm", options)  # last: the next script can do without schemdraw
 
 
 if __name__ == "__main__":

@@ -17,11 +17,11 @@ figures/p4_6_cyclical_batch_size.png and .svg; with LeNet-5 all of these are nam
 
 import sys
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
 from coms6998_hw2 import p4_3_cyclical_learning_rate as p4_3
 from coms6998_hw2.batch_policies import asked_sizes, cyclical_batch_size, sizes_by_epoch
@@ -36,11 +36,12 @@ from coms6998_hw2.fashion_training import (
     read_results,
     sweep,
 )
+from coms6998_hw2.p4_2_learning_rate_range import RANGE
 from coms6998_hw2.p4_2_learning_rate_range import STEM as RANGE_STEM
 from coms6998_hw2.p4_4_batch_size_range import STEM as BATCH_STEM
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
-from utils.intervals import geometric_interval, mean_interval
+from utils.intervals import mean_interval
 from utils.provenance import provenance
 from utils.records import write_summary
 
@@ -48,13 +49,14 @@ STEM = "p4_6_cyclical_batch_size"
 ARMS = {
     "cyclical_batch_size": "batch, growing",  # the assignment's: at lr_min
     "opposite": "batch, shrinking",
-    "matched": "batch, matched",  # at a fixed larger rate, with the noise of the next one at every sample
-    "matched_rate": "rate, matched",
+    "matched": "batch, growing, at lr_max",  # a fixed larger rate, with the noise of the next one at every sample
+    "matched_rate": "rate, equal noise",
     "matched_opposite": "batch, shrinking, at lr_max",  # at lr_min, the number of updates alone decides for shrinking
     "equal_updates": "rate, equal updates",  # question 4.3's policy, cut to as many updates as the first arm makes
 }
 FIRST = 4  # arms: those that answer the questions; every seed of them comes before the others
 PAIR = ("matched", "matched_rate")  # they differ so little that it takes more seeds to say by how much
+AT_LR_MIN = ("cyclical_batch_size", "opposite")
 OTHER = "cyclical_learning_rate"  # question 4.3's cyclical arm
 PRESETS = {
     "full": {"seeds": 3, "pair_seeds": 8, "micro_batch": MICRO_BATCH, "images": 60_000, "arms": list(ARMS)},
@@ -92,8 +94,11 @@ def configs(preset: str, rate_range: dict, batch_range: dict, cyclical: list[dic
 def plan(config: dict, images: int) -> Plan:
     """Return a config's updates: the sizes and rates of each epoch.
 
-    Raises ValueError for an unknown arm, rates that are not positive and increasing, and sizes that make no sense.
+    Raises ValueError for an unknown arm, rates that are not positive and increasing, no images or epochs, and sizes
+    that make no sense.
     """
+    if images < 1 or config["epochs"] < 1:
+        raise ValueError(f"there are {images} images and {config['epochs']} epochs; both must be at least one")
     if config["arm"] not in ARMS:
         raise ValueError(f"arm {config['arm']!r} is unknown; choose from {', '.join(ARMS)}")
     if not 0 < config["lr_min"] < config["lr_max"] < np.inf:
@@ -111,7 +116,7 @@ def plan(config: dict, images: int) -> Plan:
         return cyclical_batch_size(samples, **choices, trajectory=trajectory, multiple=config["micro_batch"])
 
     batches = sizes_by_epoch(policy, images, epochs)
-    if arm in ("cyclical_batch_size", "opposite"):
+    if arm in AT_LR_MIN:
         return Plan([(sizes, np.full(len(sizes), config["lr_min"])) for sizes in batches])
     if arm in ("matched", "matched_opposite"):
         # An epoch's last batch may be smaller than planned; its rate is, too, so that rate / batch is as planned.
@@ -159,8 +164,9 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
 
 def summarise(frame: pd.DataFrame, other: pd.DataFrame) -> dict:
     """Return accuracies, updates and seconds with intervals, and paired differences; `other`: 4.3's cyclical arm."""
-    runs = {arm: rows.set_index("seed") for arm, rows in frame.groupby("arm", sort=False)}
-    runs[OTHER] = other.set_index("seed")
+    curves = {arm: rows.set_index("seed") for arm, rows in frame.groupby("arm", sort=False)}
+    curves[OTHER] = other.set_index("seed")
+    runs = {arm: rows.assign(train_loss=[losses[-1] for losses in rows.train_loss]) for arm, rows in curves.items()}
     first = frame.iloc[0]
     keys = ("dataset", "images", "micro_batch", "lr_min", "lr_max", "b_min", "b_max", "cycle_epochs", "epochs")
     pairs = [("cyclical_batch_size", OTHER), ("cyclical_batch_size", "opposite"), ("matched", "matched_rate"),
@@ -178,21 +184,15 @@ def summarise(frame: pd.DataFrame, other: pd.DataFrame) -> dict:
                 for a, b in pairs
                 if a in runs and b in runs
             }
-            for key in ("test_accuracy", "selected_test_accuracy")
+            for key in ("test_accuracy", "selected_test_accuracy", "train_loss")
         },
-        "curve_distance": {
-            f"{a}_to_{b}": geometric_interval(
-                [
-                    curve_distance(losses, runs[b].train_loss[seed])
-                    for seed, losses in runs[a].train_loss.items()
-                    if seed in runs[b].index
-                ]
-            )
-            for a, b in [("matched", "matched_rate"), ("matched", "matched_opposite")]
-            if a in runs and b in runs
+        # What the policy came to, as an epoch begins: its dips decay from the start, so they do not reach b_min.
+        "sizes": {
+            arm: [min(sizes := np.concatenate(list(rows.sizes))), max(sizes)] for arm, rows in frame.groupby("arm")
         },
+        "curve_distance": _distances({arm: rows.train_loss for arm, rows in curves.items()}),
     }
-    for key in ("test_accuracy", "selected_test_accuracy", "selected_epoch", "test_loss"):
+    for key in ("test_accuracy", "selected_test_accuracy", "selected_epoch", "test_loss", "train_loss"):
         summary[key] = {arm: mean_interval(rows[key].astype(float)) for arm, rows in runs.items()}
     summary["best_validation_accuracy"] = {
         arm: mean_interval([best_of(values) for values in rows.validation_accuracy]) for arm, rows in runs.items()
@@ -204,6 +204,21 @@ def curve_distance(losses: list[float], others: list[float]) -> float:
     """Return the factor, at least 1, by which two curves of losses differ, averaged over the epochs that both have."""
     both = min(len(losses), len(others))
     return float(np.exp(np.mean(np.abs(np.log(np.divide(losses[:both], others[:both]))))))
+
+
+def _distances(curves: dict[str, pd.Series]) -> dict:
+    """Return {"mean", "least", "most", "n"} of the distances of training curves: of two arms, and of an arm's seeds."""
+    found = {}
+    for a, b in (("matched", "matched_rate"), ("matched_opposite", "matched_rate")):
+        if a in curves and b in curves:
+            seeds = curves[a].index.intersection(curves[b].index)
+            found[f"{a}_to_{b}"] = [curve_distance(curves[a][seed], curves[b][seed]) for seed in seeds]
+    found["seed_to_seed"] = [curve_distance(*pair) for pair in combinations(curves.get("matched_rate", ()), 2)]
+    return {
+        name: {"mean": np.mean(values), "least": min(values), "most": max(values), "n": len(values)}
+        for name, values in found.items()
+        if values
+    }
 
 
 def _seconds(runs: dict) -> dict:
@@ -218,28 +233,27 @@ def _seconds(runs: dict) -> dict:
 
 def draw(frame: pd.DataFrame, other: pd.DataFrame) -> Figure:
     """Return the figure: loss, accuracy, batch size and updates over the epochs, every arm and seed."""
-    figure, axes = plotting.subplots(2, 2, height=4.4)
-    other = other.assign(arm=OTHER)
-    for arm, rows in pd.concat([frame, other], ignore_index=True).groupby("arm", sort=False):
+    figure, axes = plotting.subplots(3, 2, height=6.0)
+    for arm, rows in pd.concat([frame, other.assign(arm=OTHER)], ignore_index=True).groupby("arm", sort=False):
         color, label = plotting.COLORS[arm], ARMS.get(arm, "rate, question 4.3")
-        plotting.show_seeds(axes[0, 0], rows.train_loss, color, first=1, style="-", label=label)
-        plotting.show_seeds(axes[0, 1], rows.validation_accuracy, color, first=1, style="-")
+        slow = arm in AT_LR_MIN  # these hardly learn: beside them the others could not be told apart
+        for ax, curves in zip(axes[0 if slow else 1], (rows.train_loss, rows.validation_accuracy), strict=True):
+            plotting.show_seeds(ax, curves, color, first=1, style="-", label=label)
         if arm != OTHER:
             row = rows.iloc[0]
             style = "--" if arm.startswith("matched") else "-"  # some lie on others
-            axes[1, 0].plot(range(len(row.sizes)), row.sizes, style, color=color)
-            axes[1, 1].plot(range(1, len(row.sizes) + 1), np.cumsum(row.epoch_updates), style, color=color)
-    axes[0, 0].set(xlabel="epoch", ylabel="training loss", yscale="log")
-    axes[0, 1].set(
-        xlabel="epoch", ylabel="validation accuracy", yscale="logit"
-    )  # so that 80% and 90% can be told apart
-    axes[0, 1].set_yticks([0.05, 0.1, 0.2, 0.5, 0.8, 0.9, 0.95])
-    axes[0, 1].yaxis.set_minor_locator(NullLocator())
-    plotting.in_percent(axes[0, 1].yaxis)
-    axes[1, 0].set(xlabel="epoch", ylabel="batch size at its beginning")
-    axes[1, 0].set_yscale("log", base=2)
-    axes[1, 1].set(xlabel="epoch", ylabel="updates so far", yscale="log")
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+            axes[2, 0].plot(range(len(row.sizes)), row.sizes, style, color=color)
+            axes[2, 1].plot(range(1, len(row.sizes) + 1), np.cumsum(row.epoch_updates), style, color=color)
+    for row, where in enumerate(("at lr_min", "the others")):
+        axes[row, 0].set(xlabel="epoch", ylabel="training loss", title=where)
+        axes[row, 1].set(xlabel="epoch", ylabel="validation accuracy", title=where)
+        plotting.in_percent(axes[row, 1].yaxis, decimals=0)
+    axes[1, 0].set_yscale("log")
+    axes[2, 0].set(xlabel="epoch", ylabel="batch size at its beginning")
+    axes[2, 0].set_yscale("log", base=2)
+    axes[2, 1].set(xlabel="epoch", ylabel="updates so far", yscale="log")
+    drawn = [*axes[0, 0].get_legend_handles_labels()[0], *axes[1, 0].get_legend_handles_labels()[0]]
+    figure.legend(handles=drawn, loc="outside lower center", ncols=3)
     plotting.label_panels(axes)
     return figure
 
@@ -248,7 +262,8 @@ def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv, networks=NETWORKS)
     stem = of_network(STEM, options)
-    rate_range, batch_range = (read_results(name, options) for name in (RANGE_STEM, BATCH_STEM))
+    rate_range = read_results(RANGE_STEM, options, RANGE)
+    batch_range = read_results(BATCH_STEM, options, ("b_min", "b_max"))
     arms = p4_3.configs(options.preset, rate_range["lr_min"], rate_range["lr_max"])
     cyclical = data.resolve([config for config in arms if config["arm"] == "cyclical"], options)
     other = sweep(p4_3.STEM, p4_3.run, cyclical, replace(options, fresh=False))  # another script's runs

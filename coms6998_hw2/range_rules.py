@@ -1,6 +1,7 @@
 """Where a loss begins to fall and where it stops falling, read off a curve by rule: pure functions of (rates, losses).
 
     low, high = falling_range(rates, losses)     lr_min and lr_max of question 4.2
+    low, high = batch_size_range(sizes, losses)  b_min and b_max of question 4.5, by the same rule
     suggested = valley(rates, losses)            fastai's suggestion, to compare
     smooth = debiased_average(losses)            for curves with a point for each update
 
@@ -8,6 +9,8 @@ Rates are positive and increase; a loss that is not finite (diverged) counts as 
 """
 
 import numpy as np
+
+from utils.intervals import with_nan
 
 # Of the whole fall: the loss has begun to fall after the first 5%, and has fallen after 99%; on a dense curve, whose
 # minimum is the luckiest of many noisy points, after 95%.
@@ -64,6 +67,44 @@ def at_rates(rates, losses, wanted) -> np.ndarray:
     rates, losses = np.asarray(rates, float), np.asarray(losses, float)
     finite = np.isfinite(losses)
     return np.interp(np.log(wanted), np.log(rates[finite]), losses[finite], left=np.nan, right=np.nan)
+
+
+def batch_size_range(sizes, losses) -> tuple[float, float]:
+    """Return (b_min, b_max), where the loss begins to rise with the batch size and where it stops rising.
+
+    By g = eps N / B the loss falls with 1 / B as it does with the rate: the rule is `falling_range`. Raises its
+    ValueError where the loss does not depend on the batch size.
+    """
+    sizes = np.asarray(sizes, float)
+    low, high = falling_range(1 / sizes[::-1], np.asarray(losses, float)[::-1])
+    return 1 / high, 1 / low
+
+
+def share_travelled(updates: int, momentum: float) -> float:
+    """Return how far so many updates go along a constant gradient, in parts of rate / (1 - momentum) for each.
+
+    The first ones go less far, since momentum starts empty: the velocity after n updates is 1 - momentum^n of its end.
+    """
+    return 1 - momentum * (1 - momentum**updates) / (updates * (1 - momentum))
+
+
+def mirrored(summary: dict, rate_summary: dict, momentum: float) -> list[dict]:
+    """Return, by batch size, the loss at the middle rate and question 4.2's curve where it should be the same.
+
+    "loss_at_rate": at the same rate / batch; "loss_at_distance": at the rate with which as many updates as question 4.2
+    has travel as far as these do, which is less for the few updates of a large batch.
+    """
+    listed, curve = summary["candidates"]["middle"], rate_summary["candidates"]
+    rates, losses = [row["rate"] for row in curve], [with_nan(row["loss"])["mean"] for row in curve]
+    batch = rate_summary["protocol"]["batch_size"]
+    equal = np.array([summary["protocol"]["middle"] * batch / row["batch_size"] for row in listed])
+    shares = np.array([share_travelled(row["updates"], momentum) for row in listed])
+    found = zip(listed, equal, at_rates(rates, losses, equal), at_rates(rates, losses, equal * shares), strict=True)
+    return [
+        {"batch_size": row["batch_size"], "rate": rate, "loss": row["loss"]["mean"], "loss_at_rate": same,
+         "loss_at_distance": travelled}
+        for row, rate, same, travelled in found
+    ]  # fmt: skip
 
 
 def debiased_average(losses, weight: float = SMOOTHING) -> np.ndarray:

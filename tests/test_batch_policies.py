@@ -30,10 +30,11 @@ def test_the_amplitude_shrinks_towards_the_largest_batch_or_the_smallest():
     assert shrinking[0] == 64 and 1024 > shrinking[1] > shrinking[2] > shrinking[3] and shrinking[3] < 70
 
 
-def test_the_noise_of_the_growing_batch_is_that_of_the_decaying_cyclical_rate():
+def test_the_growing_batchs_noise_rises_and_decays_with_the_cyclical_rates():
     """With g = eps N / B, a batch B at a fixed rate has the noise of a rate eps B_0 / B at a fixed batch B_0.
 
-    Both trajectories start at the least noise, rise, and decay towards it, and peak at the same samples.
+    Both trajectories start at the least noise, rise, and decay towards it, and peak at the same samples; but the
+    batch's amplitude is one of logarithms, so that its peaks are the powers, not the parts, of the range's ratio.
     """
     updates, step = 600, 100
     rate = rates("cyclical", 1e-3, 1e-2, step, updates)
@@ -43,7 +44,10 @@ def test_the_noise_of_the_growing_batch_is_that_of_the_decaying_cyclical_rate():
     for start in (0, 200, 400):
         assert np.argmax(noise[start : start + 200]) == pytest.approx(np.argmax(rate[start : start + 200]), abs=3)
     assert noise[0] == pytest.approx(rate[0]) and noise.max() < 1.05 * rate.max()
-    assert noise[500] < noise[300] < noise[100]
+    for peak in (100, 300, 500):
+        assert (
+            noise[peak] == pytest.approx(1e-3 * 10 ** (0.05 ** (peak / updates)), rel=0.02) and noise[peak] < rate[peak]
+        )
 
 
 def test_linear_cycles_are_bs_schedulers():
@@ -72,7 +76,8 @@ def test_linear_cycles_are_bs_schedulers():
 @given(st.integers(1, 60), st.integers(0, 200), st.integers(60, 400), st.integers(1, 900), st.integers(1, 16),
        st.sampled_from(policies.TRAJECTORIES))  # fmt: skip
 def test_each_sample_is_seen_exactly_once_in_every_epoch(b_min, more, images, cycle, multiple, trajectory):
-    choices = {"b_min": b_min, "b_max": b_min + more, "cycle": cycle, "multiple": multiple, "trajectory": trajectory}
+    choices = {"b_min": b_min, "b_max": b_min + more, "cycle": cycle, "trajectory": trajectory}
+    choices["multiple"] = min(multiple, b_min + more)
     if choices["b_max"] > images:
         with pytest.raises(ValueError, match=f"b_max is {b_min + more}; there are only {images} images"):
             cyclical_batch_sampler(images, **choices)
@@ -82,6 +87,7 @@ def test_each_sample_is_seen_exactly_once_in_every_epoch(b_min, more, images, cy
     for _ in range(3):
         expected = len(sampler)
         batches = list(sampler)
+        assert max(map(len, batches)) <= b_min + more
         assert len(batches) == expected
         orders.append([index for batch in batches for index in batch])
         assert Counter(orders[-1]) == Counter(range(images))
@@ -116,6 +122,11 @@ GOOD = {"b_min": 8, "b_max": 32, "cycle": 100}
         (lambda: cyclical_batch_size(0, **{**GOOD, "b_min": 0}), "from 0 to 32"),
         (lambda: cyclical_batch_size(0, **{**GOOD, "cycle": 0}), "a cycle is 0 samples"),
         (lambda: cyclical_batch_size(0, **GOOD, trajectory="up"), "'up'.*growing, shrinking"),
+        (lambda: cyclical_batch_size(0, **GOOD, decay=1.01), "decay is 1.01"),
+        (lambda: cyclical_batch_size(0, **GOOD, decay=0), "decay is 0"),
+        (lambda: cyclical_batch_size(0, **GOOD, multiple=0), "multiples of 0"),
+        (lambda: cyclical_batch_size(0, **GOOD, multiple=33), "multiples of 33.*b_max, 32"),
+        (lambda: cyclical_batch_sampler(100, **GOOD).load_state_dict({}), "not {}"),
         (lambda: cyclical_batch_sampler(20, **GOOD), "b_max is 32; there are only 20 images"),
         (lambda: cyclical_batch_sampler(0, **GOOD), "there are 0 images"),
         (lambda: sizes_by_epoch(lambda n: 200, 100, 1), "a batch of 200; there are 100"),

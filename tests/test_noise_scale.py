@@ -50,7 +50,7 @@ def test_gradients_of_noise_alone_ask_for_the_largest():
     rng = np.random.default_rng(0)
     found = noise_scale(1 / 64 * (1 + 0.01 * rng.normal(size=50)), np.full(50, 1 / 1100), 64, 1024)
     assert found["mean"] == np.inf
-    assert automatic_range(4096, found["mean"], 64, 8192) == (4096, 8192)
+    assert automatic_range(4096, found["mean"], 64, 8192) == (2048, 8192)
 
 
 @pytest.mark.parametrize(("size", "expected"), [(1, 64), (64, 64), (90, 64), (91, 128), (1000, 1024), (1e9, 8192)])
@@ -62,8 +62,13 @@ def test_the_nearest_power_of_two_in_range(size, expected):
 def test_the_range_goes_from_where_it_falls_behind_to_the_noise_scale(stop, noise):
     low, high = automatic_range(stop, noise, 64, 8192)
     assert 64 <= low <= high <= 8192 and {low, high} <= {2**k for k in range(6, 14)}
-    assert high == power_of_two(noise, 64, 8192) and low <= power_of_two(stop, 64, 8192)
-    assert low in (high, power_of_two(stop, 64, 8192))
+    assert high == power_of_two(noise, 64, 8192)
+    assert low < stop <= 2 * low or low in (64, high, 8192)
+
+
+@pytest.mark.parametrize(("stop", "expected"), [(64, 64), (128, 64), (129, 128), (4096, 2048), (8192, 8192)])
+def test_the_smallest_batch_is_the_last_before_falling_behind(stop, expected):
+    assert automatic_range(stop, 8192, 64, 8192) == (expected, 8192)
 
 
 def test_what_diverged_is_behind_and_asks_for_nothing():
@@ -79,6 +84,9 @@ def test_what_diverged_is_behind_and_asks_for_nothing():
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="batches are 64 and 64"):
         estimates([1.0], [1.0], 64, 64)
+    for small, big in (([np.nan, 1.0], [1.0, 1.0]), ([], []), ([1.0, 2.0], [1.0])):
+        with pytest.raises(ValueError, match="must be finite, one of each a step"):
+            noise_scale(small, big, 64, 1024)
     with pytest.raises(ValueError, match="from 128 to 64"):
         automatic_range(1, 2, 128, 64)
 

@@ -9,7 +9,8 @@ import torch
 from coms6998_hw2 import p4_3_cyclical_learning_rate as p4_3
 from coms6998_hw2 import p4_4_batch_size_range as p4_4
 from coms6998_hw2 import p4_6_cyclical_batch_size as p4_6
-from coms6998_hw2.fashion_training import MOMENTUM, Run
+from coms6998_hw2.fashion_training import MOMENTUM, Run, read_results
+from coms6998_hw2.range_rules import batch_size_range, mirrored, share_travelled
 from utils.cli import Options
 
 LOW, HIGH = 1e-5, 1e-2
@@ -54,12 +55,22 @@ def test_at_the_same_rate_per_image_a_mirrored_curve_has_no_gap():
     rates = np.geomspace(1e-4, 1e-1, 7)
     curve = [{"rate": rate, "loss": {"mean": loss(rate / 64), "low": None, "high": None, "n": 1}} for rate in rates]
     sizes = [64, 128, 512, 8192]
-    listed = [{"batch_size": size, "loss": {"mean": loss(1e-3 / size)}} for size in sizes]
+    listed = [{"batch_size": size, "updates": 10**6, "loss": {"mean": loss(1e-3 / size)}} for size in sizes]
     summary = {"candidates": {"middle": listed}, "protocol": {"middle": 1e-3}}
-    found = p4_4.mirrored(summary, {"candidates": curve, "protocol": {"batch_size": 64}})
+    found = mirrored(summary, {"candidates": curve, "protocol": {"batch_size": 64}}, momentum=0.9)
     assert [row["rate"] for row in found] == pytest.approx([1e-3, 5e-4, 1.25e-4, 7.8125e-6])
     assert [row["loss_at_rate"] for row in found[:3]] == pytest.approx([row["loss"] for row in found[:3]])
     assert np.isnan(found[3]["loss_at_rate"])
+    assert all(row["loss_at_distance"] == pytest.approx(row["loss"], abs=1e-4) for row in found[:3])
+
+
+@pytest.mark.parametrize("updates", [1, 35, 4300])
+def test_few_updates_travel_less_far_than_momentum_would_take_them(updates):
+    optimizer = torch.optim.SGD([weight := torch.zeros(1, dtype=torch.float64)], lr=0.01, momentum=0.9)
+    for _ in range(updates):
+        weight.grad = torch.full_like(weight, -1.0)
+        optimizer.step()
+    assert share_travelled(updates, 0.9) == pytest.approx(weight.item() / (updates * 0.01 / (1 - 0.9)))
 
 
 def config_46(arm, **changes):
@@ -123,10 +134,10 @@ def test_the_distance_of_two_curves_is_a_factor_whichever_is_above():
 def test_the_batch_size_range_is_where_the_loss_rises():
     sizes = 2 ** np.arange(6, 14)
     losses = np.interp(np.log2(sizes), [7, 11], [0.5, 2.3])
-    b_min, b_max = p4_4.batch_size_range(sizes, losses)
+    b_min, b_max = batch_size_range(sizes, losses)
     assert 2**7 < b_min < 2**7.5 and 2**10.5 < b_max < 2**11
     with pytest.raises(ValueError, match="never falls"):
-        p4_4.batch_size_range(sizes, np.full(8, 2.3))
+        batch_size_range(sizes, np.full(8, 2.3))
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +172,9 @@ def test_measuring_gradients_changes_nothing_and_its_large_batch_is_the_mean(sma
         (lambda: p4_3.rates("cyclical", 0, LOW, 10, 60), "must be positive"),
         (lambda: p4_3.rates("cyclical", LOW, HIGH, 0, 60), "half a cycle is 0"),
         (lambda: p4_3.rates("cosine", LOW, HIGH, 10, 60), "'cosine'.*cyclical, triangular"),
+        (lambda: p4_3.rates("cyclical", LOW, HIGH, 10, 0), "there are 0 updates"),
+        (lambda: p4_6.plan(config_46("matched", epochs=0), 5000), "5000 images and 0 epochs"),
+        (lambda: p4_6.plan(config_46("matched"), 0), "0 images"),
         (lambda: p4_6.plan(config_46("matched", b_min=1024), 5000), "from 1024 to 512"),
         (lambda: p4_6.plan(config_46("matched", cycle_epochs=0), 5000), "a cycle is 0 samples"),
         (lambda: p4_6.plan(config_46("matched", b_max=8192), 5000), "a batch of 8192; there are 5000 training images"),
@@ -172,6 +186,22 @@ def test_measuring_gradients_changes_nothing_and_its_large_batch_is_the_mean(sma
 def test_bad_input_is_named(call, named):
     with pytest.raises(ValueError, match=named):
         call()
+
+
+def test_the_accuracy_at_a_cycles_end_minus_that_at_its_peak():
+    accuracies = [0.1, 0.2, 0.3, 0.4, 0.5, 0.7]
+    assert p4_3._end_minus_peak(1, 0, accuracies) == pytest.approx(0.1)
+    assert p4_3._end_minus_peak(1, 2, accuracies) == pytest.approx(0.2)
+    assert math.isnan(p4_3._end_minus_peak(1, 2, accuracies[:5]))  # it stopped before
+
+
+@pytest.mark.parametrize(("text", "named"), [("{}", "lacks complete, lr_min, planned"), ("[1]", "is not a summary")])
+def test_a_summary_that_is_none_is_named(text, named, tmp_path):
+    options = Options(output=tmp_path)
+    options.results_dir.mkdir()
+    (options.results_dir / "p4_2_learning_rate_range.json").write_text(text)
+    with pytest.raises(SystemExit, match=named):
+        read_results("p4_2_learning_rate_range", options, ("lr_min",))
 
 
 def test_without_question_42s_summary_one_sentence_says_what_to_run(tmp_path):

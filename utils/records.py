@@ -58,10 +58,10 @@ def read_summary(stem: str, options: Options, script: str | None = None) -> dict
     script = script or f"{stem}.py"
     path = options.results_dir / f"{stem}.json"
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        return {**json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)}
     except FileNotFoundError:
         sys.exit(f"{shown(path)} is missing: run the script {script} with the same flags first.")
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         sys.exit(f"{shown(path)} is not a summary ({error}): run the script {script} again.")
 
 
