@@ -31,6 +31,7 @@ from ist597_norms.cnn import (
     one_thread_each,
 )
 from ist597_norms.norm_figures import (
+    LEARNED,
     batch_size_runs,
     draw,
     draw_batch_sizes,
@@ -237,8 +238,11 @@ def summarise(frame: pd.DataFrame) -> dict:
     best = {mode: grid[(grid["mode"] == mode) & (grid.learning_rate == rates[mode])] for mode in BY_HAND}
     tuned = {mode: rows.set_index("seed").test_accuracy for mode, rows in best.items()}
     for mode in BY_HAND:
+        swept = grid[(grid["mode"] == mode) & (grid.seed == 0)].sort_values("learning_rate")
+        ends = np.array([accuracies[-1] for accuracies in swept.validation_accuracy], float)
         summary["tuned"][mode] = {
             "learning_rate": rates[mode],
+            "largest_that_learns": swept.learning_rate[ends > LEARNED].max(),
             "test_accuracy": mean_interval(tuned[mode]),
             "minus_none": mean_interval(tuned[mode] - tuned["none"]),
             "first_seed_minus_none": tuned[mode].loc[0] - tuned["none"].loc[0],  # what a single seed would have said

@@ -85,6 +85,12 @@ CLAIMS = {
         for p in [P46["protocol"]]
         for amplitude in (P43["protocol"]["final_amplitude"] ** (peak / 6) for peak in (1, 3, 5))
     ),
+    "but the batch's training loss ends a little higher": lambda: (
+        0
+        < P46["differences"]["train_loss"]["matched_minus_matched_rate"]["low"]
+        < P46["differences"]["train_loss"]["matched_minus_matched_rate"]["high"]
+        < P46["differences"]["train_loss"]["matched_minus_matched_opposite"]["mean"]
+    ),
     "at equal noise no difference is resolved": lambda: all(
         difference["matched_minus_matched_rate"]["low"] < 0 < difference["matched_minus_matched_rate"]["high"]
         for difference in (P46["differences"][key] for key in ("test_accuracy", "selected_test_accuracy"))
