@@ -3,7 +3,7 @@
 Which normalization helps on Fashion-MNIST, and does ours train as the library's does? How do they work with a ReLU,
 before it and after it? When is layer normalization better than batch normalization?
 
-    python ist597_norms/p1_compare_norms.py                     the full protocol, about 1.5 h on two cores, resumable
+    python ist597_norms/p1_compare_norms.py                     the full protocol, about 2 h on two cores, resumable
     python ist597_norms/p1_compare_norms.py --preset quick      fewer images, seeds and epochs, about 40 s
     python ist597_norms/p1_compare_norms.py --dataset cifar10   the same on CIFAR-10, as p1_compare_norms_cifar10
 
@@ -240,9 +240,12 @@ def summarise(frame: pd.DataFrame) -> dict:
     for mode in BY_HAND:
         swept = grid[(grid["mode"] == mode) & (grid.seed == 0)].sort_values("learning_rate")
         ends = np.array([accuracies[-1] for accuracies in swept.validation_accuracy], float)
+        largest = swept.learning_rate[ends > LEARNED].max()
         summary["tuned"][mode] = {
             "learning_rate": rates[mode],
-            "largest_that_learns": swept.learning_rate[ends > LEARNED].max(),
+            "largest_that_learns": largest,
+            # At the next step of the grid, the shares of active units at the end.
+            "active_beyond": [active[-1] for active in swept.active[swept.learning_rate > largest]][:1],
             "test_accuracy": mean_interval(tuned[mode]),
             "minus_none": mean_interval(tuned[mode] - tuned["none"]),
             "first_seed_minus_none": tuned[mode].loc[0] - tuned["none"].loc[0],  # what a single seed would have said

@@ -294,16 +294,26 @@ CLAIMS = {
         min(row["gain_of_the_step"] for row in NORMS["tuned"].values())
         > 2 * max(row["minus_none"]["mean"] for row in NORMS["tuned"].values())
     ),
-    "no gain over none is resolved at the best steps": lambda: all(
-        NORMS["tuned"][mode]["minus_none"]["low"] < 0 < NORMS["tuned"][mode]["minus_none"]["mean"]
-        for mode in ("batch", "layer", "weight")
+    "of the gains at the best steps only layer's is resolved": lambda: (
+        NORMS["tuned"]["layer"]["minus_none"]["low"] > 0
+        and all(
+            NORMS["tuned"][mode]["minus_none"]["low"] < 0 < NORMS["tuned"][mode]["minus_none"]["mean"]
+            for mode in ("batch", "weight")
+        )
     ),
-    "the normalizations take the largest step and the plain network does not": lambda: (
-        {mode: row["learning_rate"] for mode, row in NORMS["tuned"].items()}
-        == {"none": 0.1, "batch": 0.3, "layer": 0.3, "weight": 0.3}
+    "beyond it the plain network's ReLUs are dead": lambda: (
+        max(NORMS["tuned"]["none"]["active_beyond"][0]) < 1e-3 > NORMS["tuned"]["layer"]["active_beyond"][0][1]
+        and NORMS["tuned"]["weight"]["active_beyond"] == [[None, None]]
     ),
-    "the first seed alone would have made batch normalization a clear winner": lambda: (
-        NORMS["tuned"]["batch"]["first_seed_minus_none"] > NORMS["tuned"]["batch"]["minus_none"]["high"]
+    "batch and layer normalization learn at steps at which the others do not": lambda: (
+        {mode: row["largest_that_learns"] for mode, row in NORMS["tuned"].items()}
+        == {"none": 0.3, "batch": 3.0, "layer": 1.0, "weight": 0.3}
+        and all(min(NORMS["protocol"]["rates"]) < row["learning_rate"] < 3 for row in NORMS["tuned"].values())
+    ),
+    "the first seed alone would have put batch normalization first": lambda: (
+        NORMS["tuned"]["batch"]["first_seed_minus_none"] > 1.9 * NORMS["tuned"]["batch"]["minus_none"]["mean"]
+        and NORMS["tuned"]["batch"]["first_seed_minus_none"] > NORMS["tuned"]["layer"]["first_seed_minus_none"]
+        and NORMS["tuned"]["batch"]["minus_none"]["mean"] < NORMS["tuned"]["layer"]["minus_none"]["mean"]
     ),
     "at the provided step layer normalization is resolved from none": lambda: (
         NORMS["against_none"]["layer"]["low"] > 0 > NORMS["against_none"]["batch"]["low"]
