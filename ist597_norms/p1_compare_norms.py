@@ -50,7 +50,7 @@ STEM = "p1_compare_norms"
 DATASETS = {"fashion_mnist": (60_000, 28), "cifar10": (50_000, 32)}  # training images, and their height
 HIDDEN_SIZE, CLASSES = 100, 10  # the provided file's, like the next line
 LEARNING_RATE, BATCH_SIZE, EPOCHS = 0.01, 64, 4
-# One step size is unfair to some: each mode also gets its best of these. The largest is too large for every one.
+# One step size is unfair to some: each mode also gets its best of these. The largest is beyond every best one.
 RATES = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0]
 BATCH_SIZES = [1, 2, 4, 8, 16, 64, 256]
 WATCHED = 1000  # validation images on which the shares of active units are measured
