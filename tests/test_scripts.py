@@ -38,10 +38,11 @@ SMALLEST = {
     "p4_6_cyclical_batch_size": "m.p4_3.PRESETS['quick'].update(images=110)",
 }
 # The summaries of other scripts that a script reads.
+WHOLE = {"complete": True, "planned": 1, "provenance": {"runs": 1}}
 RATE_RANGE = {
+    **WHOLE,
     "lr_min": 0.003,
     "lr_max": 0.03,
-    "complete": True,
     "protocol": {"batch_size": 64},
     "candidates": [{"rate": rate, "loss": {"mean": 1.0, "low": None, "high": None, "n": 1}} for rate in (0.01, 0.1)],
 }
@@ -50,7 +51,7 @@ NEEDED = {
     "p4_4_batch_size_range": {"p4_2_learning_rate_range": RATE_RANGE},
     "p4_6_cyclical_batch_size": {
         "p4_2_learning_rate_range": RATE_RANGE,
-        "p4_4_batch_size_range": {"b_min": 4, "b_max": 16},
+        "p4_4_batch_size_range": {**WHOLE, "b_min": 4, "b_max": 16},
     },
 }
 # Runs three of the recorded configs again, in another process, and compares the results bit for bit.
