@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from coms6998_hw2.range_rules import debiased_average
+from coms6998_hw2.range_rules import SMOOTHING, debiased_average
 from utils import plotting
 from utils.intervals import with_nan
 
+FEW_SMOOTHING = 0.9  # weight of the old average where there are few updates
 STEPS = """\
 set a smallest and a largest batch,
 {smallest} and {largest}, and a rate
@@ -91,13 +92,13 @@ def draw_noise(frame: pd.DataFrame, summary: dict) -> Figure:
         seen, losses = np.cumsum(test.sizes), np.array(constant.update_losses[test.seed], float)
         equal = np.linspace(0, seen[-1], len(losses) + 1)[1:]
         for images, values, weight, color, label in (
-            (equal, losses, 0.98, plotting.BLACK, f"batch {smallest}"),
-            (seen, np.array(test.losses, float), 0.9, plotting.BLUE, "growing batch"),
+            (equal, losses, SMOOTHING, plotting.BLACK, f"batch {smallest}"),
+            (seen, np.array(test.losses, float), FEW_SMOOTHING, plotting.BLUE, "growing batch"),
         ):
             smooth = debiased_average(values, weight)
             right.plot(images / 1000, smooth, color=color, linewidth=0.8, label=None if number else label)
-    right.axvline(seen[np.argmax(np.array(test.asked) >= summary["range_stop"]["mean"])] / 1000, color=plotting.GREEN,
-                  linestyle="--")  # fmt: skip
+    behind = np.argmax(np.array(test.asked) >= round(summary["range_stop"]["mean"]))  # the first update of that size
+    right.axvline(seen[behind] / 1000, color=plotting.GREEN, linestyle="--")
     right.set(xlabel="thousands of images seen", ylabel="training loss")
     right.legend()
     doublings = np.log2(largest / smallest) / (seen[-1] / 1000)  # for every thousand images

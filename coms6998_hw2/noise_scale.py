@@ -101,5 +101,6 @@ def automatic_range(stop: float, noise: float, smallest: int, largest: int) -> t
     if not 1 <= smallest <= largest:
         raise ValueError(f"the batch may go from {smallest} to {largest}; it needs 1 <= smallest <= largest")
     high = power_of_two(noise, smallest, largest)
+    stop = round(stop)  # a mean of sizes that are whole: 128, not a hair above it
     below = stop if stop >= largest else 2 ** (math.ceil(math.log2(max(stop, 1))) - 1)
     return min(power_of_two(below, smallest, largest), high), high

@@ -43,6 +43,7 @@ from utils.provenance import provenance
 from utils.records import write_summary
 
 STEM = "p4_3_cyclical_learning_rate"
+CURVES = ("validation_accuracy", "validation_loss", "train_accuracy", "train_loss")  # a value for each epoch
 STEP_EPOCHS, CYCLES = 8, 3  # the post's: half a cycle, and 48 epochs in all
 FINAL_AMPLITUDE = 0.05  # of the first cycle's, after the last update: what gamma is chosen for
 ARMS = ["cyclical", "triangular", "one_cycle", "constant_lr_max", "constant_lr_min"]
@@ -132,6 +133,11 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
 def summarise(frame: pd.DataFrame) -> dict:
     """Return accuracies and losses with intervals, and paired differences to the cyclical arm."""
     first, seeds = frame.iloc[0], {arm: rows.set_index("seed") for arm, rows in frame.groupby("arm")}
+    ends = {
+        arm: rows[["test_accuracy", "test_loss"]].assign(**{key: [each[-1] for each in rows[key]] for key in CURVES})
+        for arm, rows in seeds.items()
+    }
+    ends = {arm: rows.astype(float) for arm, rows in ends.items()}
     keys = ("dataset", "images", "batch_size", "epochs", "step_epochs", "lr_min", "lr_max")
     summary = {
         "protocol": {key: first[key] for key in keys}
@@ -141,12 +147,8 @@ def summarise(frame: pd.DataFrame) -> dict:
         "gamma": FINAL_AMPLITUDE ** (1 / first.updates),
         "stopped": {arm: rows.stopped.sum() for arm, rows in seeds.items()},
         "against_cyclical": {
-            key: {arm: mean_interval(ends[arm] - ends["cyclical"]) for arm in ends if arm != "cyclical"}
-            for key, ends in (
-                ("test_accuracy", {arm: rows.test_accuracy.astype(float) for arm, rows in seeds.items()}),
-                ("test_loss", {arm: rows.test_loss.astype(float) for arm, rows in seeds.items()}),
-                ("train_loss", {arm: rows.train_loss.map(lambda losses: losses[-1]) for arm, rows in seeds.items()}),
-            )
+            key: {arm: mean_interval(ends[arm][key] - ends["cyclical"][key]) for arm in ends if arm != "cyclical"}
+            for key in ("test_accuracy", "test_loss", "train_loss")
         },
         # By how much validation accuracy at the end of each cycle exceeds that at its peak.
         "end_minus_peak": [
@@ -154,10 +156,8 @@ def summarise(frame: pd.DataFrame) -> dict:
             for cycle in range(CYCLES)
         ],
     }
-    for key in ("test_accuracy", "test_loss"):
-        summary[key] = {arm: mean_interval(rows[key].astype(float)) for arm, rows in seeds.items()}
-    for key in ("validation_accuracy", "validation_loss", "train_accuracy", "train_loss"):
-        summary[key] = {arm: mean_interval([values[-1] for values in rows[key]]) for arm, rows in seeds.items()}
+    for key in ("test_accuracy", "test_loss", *CURVES):
+        summary[key] = {arm: mean_interval(rows[key]) for arm, rows in ends.items()}
     summary["best_validation_accuracy"] = {
         arm: mean_interval([best_of(values) for values in rows.validation_accuracy]) for arm, rows in seeds.items()
     }

@@ -254,10 +254,8 @@ def _stop(test, constant, smallest: int) -> float:
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv, networks=NETWORKS)
-    stem, rate_summary = (
-        of_network(STEM, options),
-        read_results(RANGE_STEM, options, (*RANGE, "candidates", "protocol")),
-    )
+    stem = of_network(STEM, options)
+    rate_summary = read_results(RANGE_STEM, options, (*RANGE, "candidates", "protocol"))
     runs = data.resolve(configs(options.preset, rate_summary["lr_min"], rate_summary["lr_max"]), options)
     frame = complete_seeds(sweep(STEM, run, runs, options), runs)
     if frame.empty:

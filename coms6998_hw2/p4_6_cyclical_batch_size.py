@@ -187,9 +187,7 @@ def summarise(frame: pd.DataFrame, other: pd.DataFrame) -> dict:
             for key in ("test_accuracy", "selected_test_accuracy", "train_loss")
         },
         # What the policy came to, as an epoch begins: its dips decay from the start, so they do not reach b_min.
-        "sizes": {
-            arm: [min(sizes := np.concatenate(list(rows.sizes))), max(sizes)] for arm, rows in frame.groupby("arm")
-        },
+        "sizes": {arm: [min(map(min, rows.sizes)), max(map(max, rows.sizes))] for arm, rows in frame.groupby("arm")},
         "curve_distance": _distances({arm: rows.train_loss for arm, rows in curves.items()}),
     }
     for key in ("test_accuracy", "selected_test_accuracy", "selected_epoch", "test_loss", "train_loss"):

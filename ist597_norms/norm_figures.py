@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from ist597_norms.cnn import BY_HAND, TWINS
 from utils import plotting
 
-LEARNED = 0.2  # accuracy: twice that of guessing
 LABELS = {"none": "none", "batch": "batch", "keras_batch": "batch (Keras)", "layer": "layer",
           "keras_layer": "layer (Keras)", "weight": "weight", "tfp_weight": "weight (TFP)"}  # fmt: skip
 
@@ -59,7 +58,7 @@ def draw_rates(frame: pd.DataFrame, summary: dict) -> Figure:
         rows = grid[grid["mode"] == mode]
         swept = rows[rows.seed == 0].sort_values("learning_rate")
         ends = np.array([accuracies[-1] for accuracies in swept.validation_accuracy], float)
-        learned = ends > LEARNED
+        learned = swept.learning_rate <= summary["tuned"][mode]["largest_that_learns"]
         axes[0, 0].plot(
             swept.learning_rate, np.where(learned, ends, np.nan), ".-", color=plotting.COLORS[mode], label=mode
         )

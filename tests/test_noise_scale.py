@@ -58,7 +58,7 @@ def test_the_nearest_power_of_two_in_range(size, expected):
     assert power_of_two(size, 64, 8192) == expected
 
 
-@given(st.floats(0, 1e6), st.floats(0, 1e6))
+@given(st.integers(0, 10**6), st.floats(0, 1e6))
 def test_the_range_goes_from_where_it_falls_behind_to_the_noise_scale(stop, noise):
     low, high = automatic_range(stop, noise, 64, 8192)
     assert 64 <= low <= high <= 8192 and {low, high} <= {2**k for k in range(6, 14)}
@@ -66,7 +66,9 @@ def test_the_range_goes_from_where_it_falls_behind_to_the_noise_scale(stop, nois
     assert low < stop <= 2 * low or low in (64, high, 8192)
 
 
-@pytest.mark.parametrize(("stop", "expected"), [(64, 64), (128, 64), (129, 128), (4096, 2048), (8192, 8192)])
+@pytest.mark.parametrize(
+    ("stop", "expected"), [(64, 64), (128, 64), (128 + 1e-12, 64), (129, 128), (4096, 2048), (8192, 8192)]
+)
 def test_the_smallest_batch_is_the_last_before_falling_behind(stop, expected):
     assert automatic_range(stop, 8192, 64, 8192) == (expected, 8192)
 
