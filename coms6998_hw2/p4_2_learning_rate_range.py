@@ -3,8 +3,8 @@
 Batch size 64; ten candidates between 1e-9 and 1e1, five epochs each from the same initial state; beside them the range
 test of the reference post, in which the rate grows after every update.
 
-    python coms6998_hw2/p4_2_learning_rate_range.py                  the full protocol; one seed is about 2.5 h on two
-                                                                     CPU cores that multiply bfloat16, 10 h on others,
+    python coms6998_hw2/p4_2_learning_rate_range.py                  the full protocol; one seed is about 4.5 h on two
+                                                                     CPU cores that multiply bfloat16, 12 h on others,
                                                                      three seeds are some minutes on a GPU
     python coms6998_hw2/p4_2_learning_rate_range.py --preset quick   fewer images, rates, seeds and epochs, about 25 s
     python coms6998_hw2/p4_2_learning_rate_range.py --network lenet5 the full protocol with LeNet-5, 20 min on two cores

@@ -34,6 +34,9 @@ CLAIMS = {
     "the candidates' fall begins at lower rates than the range test's": lambda: (
         P42["reading"]["lr_min"] < P42["continuous"]["lr_min"]["low"]
     ),
+    "of MiniGoogLeNet's candidates so far the least loss is at LeNet-5's rate": lambda: (
+        _rate_of_least_loss(summary(FOURTH[0])) == _rate_of_least_loss(P42)
+    ),
     # 4.3
     "the cycle without decay is more accurate": lambda: _against_cyclical("test_accuracy", "triangular")["low"] > 0,
     "one cycle and the constant lr_max are not told from the cyclical rate": lambda: all(
@@ -278,6 +281,11 @@ CHECKS = {
         and abs(P22["leaky_10_hidden"]["collapsed"]["fraction"] - 0.11) < 4 * 0.01
     ),
 }
+
+
+def _rate_of_least_loss(range_summary):
+    finite = [row for row in range_summary["candidates"] if row["loss"]["n"]]
+    return min(finite, key=lambda row: row["loss"]["mean"])["rate"]
 
 
 def _against_cyclical(key, arm):
