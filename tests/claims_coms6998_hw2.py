@@ -24,10 +24,6 @@ P42, P43, P44, P46 = (summary(stem + NETWORK) for stem in FOURTH)
 SPEED = summary("bench_precision_cpu")
 
 
-def setting(name):
-    return P21[name]
-
-
 CLAIMS = {
     # 4.2
     "a mean since the epoch began leaves the plateau later": lambda: P42["continuous"]["shift_lr_min"]["low"] > 1,
@@ -130,21 +126,21 @@ CLAIMS = {
         for row in (P21[s["name"]] for s in P21["settings"] if s["depth"] == 5)
     ),
     "Glorot's tanh trains where small weights do not": lambda: (
-        setting("tanh_glorot")["train_loss"]["high"] < 0.2 < 2 < setting("tanh_0.01")["train_loss"]["low"]
+        P21["tanh_glorot"]["train_loss"]["high"] < 0.2 < 2 < P21["tanh_0.01"]["train_loss"]["low"]
     ),
     "about 0.14 keeps the gradient of tanh": lambda: (
-        0.9 < setting("tanh_0.14")["gradient_ratio_layer5_to_layer1"]["mean"] < 1.1
+        0.9 < P21["tanh_0.14"]["gradient_ratio_layer5_to_layer1"]["mean"] < 1.1
     ),
     "large weights make the gradient of tanh explode": lambda: (
-        setting("tanh_1")["gradient_ratio_layer5_to_layer1"]["high"] < 0.1
+        P21["tanh_1"]["gradient_ratio_layer5_to_layer1"]["high"] < 0.1
     ),
     "hand-tuned deviations train as well as Glorot's": lambda: all(
-        setting(f"tanh_{deviation}")["train_loss"]["mean"] <= setting("tanh_glorot")["train_loss"]["high"]
+        P21[f"tanh_{deviation}"]["train_loss"]["mean"] <= P21["tanh_glorot"]["train_loss"]["high"]
         for deviation in ("0.1", "0.14")
     ),
-    "Glorot's sigmoid stays at the loss of guessing": lambda: setting("sigmoid_glorot")["train_loss"]["low"] > 2.29,
+    "Glorot's sigmoid stays at the loss of guessing": lambda: P21["sigmoid_glorot"]["train_loss"]["low"] > 2.29,
     "0.28 is the best of the sigmoid's": lambda: all(
-        setting("sigmoid_0.28")["train_loss"]["high"] < setting(s["name"])["train_loss"]["low"]
+        P21["sigmoid_0.28"]["train_loss"]["high"] < P21[s["name"]]["train_loss"]["low"]
         for s in P21["settings"]
         if s["activation"] == "sigmoid" and s["scheme"] != "0.28"
     ),
@@ -156,8 +152,8 @@ CLAIMS = {
         P21["relu_glorot_over_he_20_layers"]["all_epochs"]["low"] > 1.5
         and P21["relu_glorot_over_he_20_layers"]["first_epoch"]["low"] > 1.5
     ),
-    "He keeps the gradient of ReLU": lambda: 0.8 < setting("relu_he")["gradient_ratio_layer5_to_layer1"]["mean"] < 1.2,
-    "twice He's deviation diverges": lambda: setting("relu_0.28")["diverged"] == P21["protocol"]["seeds"],
+    "He keeps the gradient of ReLU": lambda: 0.8 < P21["relu_he"]["gradient_ratio_layer5_to_layer1"]["mean"] < 1.2,
+    "twice He's deviation diverges": lambda: P21["relu_0.28"]["diverged"] == P21["protocol"]["seeds"],
     "it agrees with over 90%": lambda: P22["relu"]["collapsed"]["low"] > 0.9,
     "most are born dead": lambda: P22["relu"]["born_dead"]["low"] > 0.85,
     "the absolute error has the largest fraction": lambda: all(
