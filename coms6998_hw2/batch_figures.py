@@ -9,13 +9,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from coms6998_hw2.range_rules import SMOOTHING, debiased_average
+from coms6998_hw2.noise_scale import WINDOWS, windowed
 from utils import plotting
 from utils.intervals import with_nan
 
-FEW_SMOOTHING = 0.9  # weight of the old average where there are few updates
-STEPS = """\
-set a smallest and a largest batch,
+STEPS = r"""set a smallest and a largest batch,
 {smallest} and {largest}, and a rate
 
 start training
@@ -34,15 +32,15 @@ and of {big} images
 average noise and signal separately;
 noise scale = noise / signal
 
-b_min: last before it falls behind
-b_max: noise scale after the last,
-which b_min does not exceed
+$b_{{\rm min}}$: last before it falls behind
+$b_{{\rm max}}$: noise scale after the last,
+which $b_{{\rm min}}$ does not exceed
 
 clip to [{smallest}, {largest}],
 round to powers of two
 
 train fully, the batch cycling
-between b_min and b_max"""
+between $b_{{\rm min}}$ and $b_{{\rm max}}$"""
 
 
 def draw(frame: pd.DataFrame, summary: dict, rate_summary: dict) -> Figure:
@@ -55,10 +53,15 @@ def draw(frame: pd.DataFrame, summary: dict, rate_summary: dict) -> Figure:
     plotting.show_interval(by_rate, rates, [with_nan(row["loss"]) for row in shown], plotting.BLACK, marker=".")
     by_rate.set(xlabel=f"learning rate, batch size {batch}", ylabel="training loss", xscale="log")
     noise.plot([rate / batch for rate in rates], [row["loss"]["mean"] for row in shown], "k.-", label="rate varied")
-    for part, color, label in (("lr_min", plotting.BLUE, "lr_min"), ("middle", plotting.VERMILION, "middle rate")):
+    for part, color, label in (
+        ("lr_min", plotting.BLUE, plotting.LR_MIN),
+        ("middle", plotting.VERMILION, "middle rate"),
+    ):
         rows, listed = frame[frame.part == part], summary["candidates"][part]
         sizes, rate = [row["batch_size"] for row in listed], summary["protocol"][part]
-        plotting.show_interval(by_size, sizes, [row["loss"] for row in listed], color, f"{label}, {rate:g}", marker=".")
+        plotting.show_interval(
+            by_size, sizes, [row["loss"] for row in listed], color, f"{label}, {plotting.in_powers(rate)}", marker="."
+        )
         by_size.plot(rows.batch_size, [losses[-1] for losses in rows.batch_loss], ".", color=color, alpha=0.5)
         reached = [size for size in sizes if str(size) in level[part]]
         plotting.show_interval(equal, reached, [level[part][str(size)] for size in reached], color, marker=".")
@@ -90,13 +93,15 @@ def draw_noise(frame: pd.DataFrame, summary: dict) -> Figure:
     tests = frame[frame.part == "range"]
     for number, (_, test) in enumerate(tests.iterrows()):
         seen, losses = np.cumsum(test.sizes), np.array(constant.update_losses[test.seed], float)
-        equal = np.linspace(0, seen[-1], len(losses) + 1)[1:]
-        for images, values, weight, color, label in (
-            (equal, losses, SMOOTHING, plotting.BLACK, f"batch {smallest}"),
-            (seen, np.array(test.losses, float), FEW_SMOOTHING, plotting.BLUE, "growing batch"),
+        equal = np.full(len(losses), seen[-1] / len(losses))
+        ends = np.linspace(0, seen[-1], WINDOWS + 1)
+        for sizes, values, color, label in (
+            (equal, losses, plotting.BLACK, f"batch {smallest}"),
+            (test.sizes, np.array(test.losses, float), plotting.BLUE, "growing batch"),
         ):
-            smooth = debiased_average(values, weight)
-            right.plot(images / 1000, smooth, color=color, linewidth=0.8, label=None if number else label)
+            means = windowed(sizes, values, ends)
+            right.plot((ends[:-1] + ends[1:]) / 2000, means, ".-", color=color, linewidth=0.8, markersize=2,
+                       label=None if number else label)  # fmt: skip
     behind = np.argmax(np.array(test.asked) >= round(summary["range_stop"]["mean"]))  # the first update of that size
     right.axvline(seen[behind] / 1000, color=plotting.GREEN, linestyle="--")
     right.set(xlabel="thousands of images seen", ylabel="training loss")

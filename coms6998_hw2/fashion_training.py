@@ -6,7 +6,7 @@ curves = Run(config, options).follow(plan)                                 losse
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -33,6 +33,9 @@ NETWORKS = ("mini_googlenet", "lenet5")
 # Of a run on the CPU. MiniGoogLeNet: as many images a second as one thread in each of two runs, in half the time.
 THREADS = {"mini_googlenet": 2, "lenet5": 1}
 MICRO_BATCH = 64  # what batch norm sees, whatever the batch size: larger batches add up gradients
+# For each epoch (batch sizes, rates), one of each for every update. The sizes add up to all images; to fewer in a last
+# epoch that ends early.
+Plan = list[tuple[np.ndarray, np.ndarray]]
 
 
 def assignments_network(options: Options) -> bool:
@@ -78,18 +81,6 @@ def sweep(stem: str, run: Callable, configs: list[dict], options: Options) -> pd
     return run_all(of_network(stem, options), run, configs, options, **resources, allow_missing=True)
 
 
-class Plan(list):
-    """For each epoch a pair (batch sizes, rates), one of each for every update.
-
-    The sizes add up to all images; to fewer in a last epoch that ends early.
-    """
-
-    @property
-    def updates(self) -> int:
-        """How many updates the plan has."""
-        return sum(len(sizes) for sizes, _ in self)
-
-
 def batch_sizes(images: int, batch_size: int) -> np.ndarray:
     """Return the sizes of an epoch's batches: all `batch_size`, but for what is left for the last.
 
@@ -106,10 +97,10 @@ def constant_plan(images: int, batch_size: int, rate: float, epochs: int) -> Pla
     if not 0 < rate < math.inf:
         raise ValueError(f"the learning rate is {rate}; it must be positive and finite")
     sizes = batch_sizes(images, batch_size)
-    return Plan([(sizes, np.full(len(sizes), rate))] * epochs)
+    return [(sizes, np.full(len(sizes), rate))] * epochs
 
 
-def best_of(values) -> float:
+def best_of(values: Sequence[float | None]) -> float:
     """Return the greatest of the epochs' values, of which those after a stop are None or NaN; NaN if all are."""
     numbers = np.array(values, dtype=float)
     return float(np.nanmax(numbers)) if np.isfinite(numbers).any() else math.nan
@@ -167,7 +158,7 @@ class Run:
         """Train as planned; return losses and accuracies after each epoch, and at the end on the test set.
 
         "batch_loss": the epoch's mean over its images, augmented and with dropout; "train_*", on the first 10,000
-        training images, and "validation_*": in evaluation mode. Training stops after the epoch in which the loss
+        training images, and "validation_*": in evaluation mode. Training stops after the epoch in which a loss
         ceases to be finite: "stopped" says so, and what it would have measured from there is NaN.
         "selected_*": after the epoch of the best validation accuracy, on the test set. "update_losses": of each
         update, if they are to be kept (a long run has tens of thousands).
@@ -181,7 +172,7 @@ class Run:
             updates.extend(losses)
             made += len(losses)
             values = [np.average(losses, weights=sizes), *self.evaluate(self.watched), *self.evaluate(self.validation)]
-            if not math.isfinite(values[0]):
+            if not np.all(np.isfinite(values)):
                 values = [math.nan] * len(values)
             for name, value in zip(names, values, strict=True):
                 result[name].append(value)

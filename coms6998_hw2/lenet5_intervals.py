@@ -1,12 +1,52 @@
-"""What problem 3 makes of its runs' columns: paired differences, and intervals and spreads by rate and by layer.
+"""What problem 3 makes of its runs: each variant's rate, paired differences, intervals by rate and by layer.
 
 scores = {variant: test accuracies (seeds,), ...};  differences(scores)["bn_minus_none"]   {"mean", "low", "high", "n"}
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from utils.intervals import mean_interval
+
+
+def best_rates(frame: pd.DataFrame, images: int, epochs: int, seeds: Sequence[int]) -> dict[str, float]:
+    """Return each variant's rate of the best mean validation accuracy, of those that were run with all the seeds.
+
+    With one seed a few images would decide between close rates: with all training images, what one seed finds is only
+    a candidate, which is then compared with the common rate over all seeds.
+    """
+    rows = frame[(frame.images == images) & (frame.epochs == epochs) & frame.seed.isin(seeds)]
+    rows = rows.assign(score=[accuracies[-1] for accuracies in rows.validation_accuracy])
+    table = rows.pivot(index=["variant", "learning_rate"], columns="seed", values="score").dropna()
+    means = table.mean(axis=1)
+    return {variant: float(means[variant].idxmax()) for variant in rows.variant.unique()}
+
+
+def at_rates(frame: pd.DataFrame, rates: dict[str, float]) -> dict[str, pd.DataFrame]:
+    """Return each variant's runs at its rate, by seed."""
+    return {
+        variant: frame[(frame.variant == variant) & (frame.learning_rate == rate)].set_index("seed")
+        for variant, rate in rates.items()
+    }
+
+
+def few_images(rows: pd.DataFrame) -> dict:
+    """Return what the variants reach, each at its own rate, with the few training images of these runs."""
+    epochs = rows.epochs.iloc[0]
+    rates = best_rates(rows, rows.images.iloc[0], epochs, sorted(rows.seed.unique()))
+    runs = at_rates(rows, rates)
+    scores = {variant: own.test_accuracy for variant, own in runs.items()}
+    return {
+        "epochs": epochs,
+        "learning_rate": rates,
+        "tried": {variant: sorted(rows[rows.variant == variant].learning_rate.unique()) for variant in rates},
+        "train_accuracy": {variant: mean_interval(own.final_train_accuracy) for variant, own in runs.items()},
+        "test_accuracy": {variant: mean_interval(score) for variant, score in scores.items()},
+        "minus_none": {variant: mean_interval(score - scores["none"]) for variant, score in scores.items()},
+        "dropout_bn_minus_bn_dropout": mean_interval(scores["dropout_bn"] - scores["bn_dropout"]),
+    }
 
 
 def differences(test: dict) -> dict:

@@ -7,13 +7,14 @@ batch allows, twice a much smaller batch is nearly worth two steps, and twice a 
 import math
 
 import numpy as np
-from scipy import stats
+from numpy.typing import ArrayLike
 
 BEHIND = 0.05  # of the loss's whole fall
 LEAST_FALL = 0.05  # of where it starts: less is noise
+WINDOWS = 20  # equal parts of the images seen, in which two runs are compared
 
 
-def estimates(small, big, b_small: int, b_big: int) -> tuple[np.ndarray, np.ndarray]:
+def estimates(small: ArrayLike, big: ArrayLike, b_small: int, b_big: int) -> tuple[np.ndarray, np.ndarray]:
     """Return unbiased estimates (steps,) of the gradient's squared length and of its noise's, tr(covariance).
 
     small, big (steps,): mean squared lengths of the gradients of batches of b_small and of b_big (appendix A.1).
@@ -29,29 +30,24 @@ def estimates(small, big, b_small: int, b_big: int) -> tuple[np.ndarray, np.ndar
     return signal, noise
 
 
-def noise_scale(small, big, b_small: int, b_big: int) -> dict:
-    """Return the noise scale {"mean", "low", "high", "n"}: the mean noise over the mean signal, and a 95% interval.
+def noise_scale(small: ArrayLike, big: ArrayLike, b_small: int, b_big: int) -> float:
+    """Return the noise scale, the mean noise over the mean signal; infinite where the signal is not told from zero.
 
-    Averaged separately, divided last: a mean of ratios would be biased. The interval is a bootstrap over the steps; it
-    is infinite where the signal's mean is not told from zero.
+    small, big (steps,), b_small, b_big: see `estimates`. Averaged separately, divided last: a mean of ratios would be
+    biased.
     """
-    signal, noise = estimates(small, big, b_small, b_big)
-
-    def ratio(signal, noise, axis=-1):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(signal.mean(axis) > 0, noise.mean(axis) / signal.mean(axis), np.inf)
-
-    result = {"mean": float(ratio(signal, noise)), "n": len(signal)}
-    if len(signal) < 2 or np.ptp(noise) == np.ptp(signal) == 0:
-        return {**result, "low": result["mean"], "high": result["mean"]}
-    with np.errstate(invalid="ignore"):  # its standard error, which is not used, of ratios that may be infinite
-        interval = stats.bootstrap(
-            (signal, noise), ratio, paired=True, method="percentile", rng=np.random.default_rng(0)
-        ).confidence_interval
-    return {**result, "low": float(interval.low), "high": float(interval.high)}
+    signal, noise = (values.mean() for values in estimates(small, big, b_small, b_big))
+    return float(noise / signal) if signal > 0 else math.inf
 
 
-def falling_behind(sizes, losses, asked, constant_sizes, constant_losses, windows: int = 20) -> float:
+def falling_behind(
+    sizes: ArrayLike,
+    losses: ArrayLike,
+    asked: ArrayLike,
+    constant_sizes: ArrayLike,
+    constant_losses: ArrayLike,
+    windows: int = WINDOWS,
+) -> float:
     """Return the batch size from which on a run with growing batches falls behind one with a constant small batch.
 
     sizes, losses (updates,) of each run; asked (updates,): the growing run's sizes as planned. Both runs see the same
@@ -60,7 +56,7 @@ def falling_behind(sizes, losses, asked, constant_sizes, constant_losses, window
     largest size asked for where that never happens. Raises ValueError where the constant run itself diverged.
     """
     ends = np.linspace(0, min(np.sum(sizes), np.sum(constant_sizes)), windows + 1)
-    growing, constant = _by_samples(sizes, losses, ends), _by_samples(constant_sizes, constant_losses, ends)
+    growing, constant = windowed(sizes, losses, ends), windowed(constant_sizes, constant_losses, ends)
     if not np.all(np.isfinite(constant)):
         raise ValueError("the run with the smallest batch diverged: there is nothing to fall behind")
     fall = max(constant[0] - constant.min(), LEAST_FALL * constant[0])
@@ -72,8 +68,8 @@ def falling_behind(sizes, losses, asked, constant_sizes, constant_losses, window
     return float(asked[np.searchsorted(np.cumsum(sizes), ends[first], side="right")])
 
 
-def _by_samples(sizes, losses, ends):
-    """Return the mean loss of the samples between one end and the next."""
+def windowed(sizes: ArrayLike, losses: ArrayLike, ends: np.ndarray) -> np.ndarray:
+    """Return the mean loss (windows,) of the samples between one end and the next; sizes, losses (updates,)."""
     seen = np.concatenate([[0], np.cumsum(sizes)])
     total = np.concatenate([[0], np.cumsum(np.asarray(sizes) * np.asarray(losses, float))])
     return np.diff(np.interp(ends, seen, total)) / np.diff(ends)

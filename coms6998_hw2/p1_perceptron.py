@@ -10,8 +10,6 @@ accurate on 1,000 test points, and why (1.3)? For which do the test predictions 
 Writes report/results/p1_perceptron/*.json, report/results/p1_perceptron.json and figures/p1_perceptron.png and .svg.
 """
 
-import os
-
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -20,7 +18,7 @@ from scipy import stats
 from sklearn.svm import SVC
 
 from utils import plotting
-from utils.cli import parse_args
+from utils.cli import cores, parse_args
 from utils.intervals import mean_interval
 from utils.provenance import provenance
 from utils.records import write_summary
@@ -273,7 +271,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv)
-    frame = run_all(STEM, run, configs(options.preset), options, workers=os.cpu_count())
+    frame = run_all(STEM, run, configs(options.preset), options, workers=cores())
     summary = {**summarise(frame), "provenance": provenance(frame)}
     plotting.save(draw(frame, summary), STEM, options)
     write_summary(STEM, summary, options)

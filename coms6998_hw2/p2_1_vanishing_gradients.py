@@ -239,7 +239,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
 def draw_violins(frame: pd.DataFrame, activation: str) -> Figure:
     """Return one activation's violins of the first seed, layers 1 to 5: a row each initialization."""
     rows = frame[(frame.activation == activation) & (frame.depth == DEPTH) & (frame.seed == frame.seed.min())]
-    figure, axes = plotting.subplots(len(rows), 4, height=0.68 * len(rows) + 0.5, sharex=True)
+    figure, axes = plotting.subplots(len(rows), 4, height=0.5 * len(rows) + 0.5, sharex=True)
     layers = np.arange(1, DEPTH + 1)
     for line, row in zip(axes, rows.itertuples(), strict=True):
         columns = (
@@ -253,8 +253,9 @@ def draw_violins(frame: pd.DataFrame, activation: str) -> Figure:
             plotting.show_violins(ax, layers, list(values), SETTING_COLORS[row.scheme])
             ax.ticklabel_format(axis="y", scilimits=(-2, 2))
             ax.tick_params(labelsize=6)
+            ax.locator_params(axis="y", nbins=3)
             ax.yaxis.get_offset_text().set_fontsize(6)
-        line[0].set_ylabel(LABELS[row.scheme])
+        line[0].set_ylabel(LABELS[row.scheme], fontsize=7)
     for ax, title in zip(
         axes[0], ("pre-activation", "activation", "gradient (activation)", "gradient (weight)"), strict=True
     ):

@@ -103,7 +103,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     torch.set_num_threads(1)  # the tensors of a chunk are small; the sweep uses the other cores
     if config["kind"] == "born_dead":
         dead = ensemble.count_born_dead(config["width"], config["hidden"], config["networks"], config["seed"])
-        return {"precision": "float32", "dead": dead}
+        return {"dead": dead}
     return train_and_watch(config, options.torch_device())
 
 
@@ -157,15 +157,18 @@ def train_and_watch(config: dict, device: torch.device) -> dict:
 
 
 def kinds(r2: np.ndarray, left_range: np.ndarray, right_range: np.ndarray) -> np.ndarray:
-    """Return each network's kind (R,): "collapsed" (r2 < 0.01), "half" (else, flat on one side of zero), or "alive"."""
+    """Return each network's kind (R,): "collapsed" (r2 < 0.01), "half" (else, flat on one side of zero), or "alive".
+
+    A network whose output is no number is "diverged".
+    """
     flat = np.minimum(left_range, right_range) < 1e-3
-    return np.where(r2 < COLLAPSED_R2, "collapsed", np.where(flat, "half", "alive"))
+    return np.select([np.isnan(r2), r2 < COLLAPSED_R2, flat], ["diverged", "collapsed", "half"], "alive")
 
 
 def examples(final: dict) -> dict:
     """Return the output, at 101 points of the interval, of the first network of each kind."""
     kind = kinds(final["r2"], final["left_range"], final["right_range"])
-    return {name: np.round(final["curve"][list(kind).index(name), ::10], 4) for name in sorted(set(kind))}
+    return {name: np.round(final["curve"][list(kind).index(name), ::10], 4) for name in sorted({*kind} - {"diverged"})}
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> dict:

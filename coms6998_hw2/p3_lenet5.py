@@ -13,7 +13,8 @@ Writes report/results/p3_lenet5/*.json and their summary, and figures/p3_lenet5.
 _violins.png (3.3), _causes.png (3.1: co-adaptation, covariate and variance shift) and _images.png; each also as .svg.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -24,7 +25,16 @@ from torch.nn import functional
 
 from coms6998_hw2.layer_statistics import co_adaptation, drift, inputs_of, noise_of_running_mean, variance_shift
 from coms6998_hw2.lenet5_figures import draw, draw_causes, draw_images, draw_violins
-from coms6998_hw2.lenet5_intervals import by_layer, differences, final_validation, first_half, spread
+from coms6998_hw2.lenet5_intervals import (
+    at_rates,
+    best_rates,
+    by_layer,
+    differences,
+    few_images,
+    final_validation,
+    first_half,
+    spread,
+)
 from coms6998_hw2.models import HIDDEN_RATE, INPUT_RATE, LeNet5
 from utils import data, plotting
 from utils.cli import DEFAULTS, GPU_SHARE, Options, parse_args
@@ -50,10 +60,11 @@ WATCHED = 10_000  # training images on which the training loss is measured after
 MEASURED = 1000  # validation images on which the layers' statistics are measured
 PRESETS = {
     # images: how many training images, and for how many epochs; fewer images need more epochs for enough updates, and
-    # dropout more than the others.
-    "full": {"seeds": 5, "rates": [0.01, 0.03, 0.1, 0.3], "images": {55_000: 20, 5500: 80, 550: 400},
-             "few_seeds": 3, "long_epochs": 40, "long_seeds": 3, "loaded": 60_000},
-    "quick": {"seeds": 2, "rates": [0.03], "images": {1500: 2, 300: 2}, "few_seeds": 2, "long_epochs": 3,
+    # dropout more than the others. beyond: tried where the best rate is the least, or the greatest, of the grid.
+    "full": {"seeds": 5, "rates": [0.01, 0.03, 0.1, 0.3], "beyond": [0.003, 1.0],
+             "images": {55_000: 20, 5500: 80, 550: 400}, "few_seeds": 3, "long_epochs": 40, "long_seeds": 3,
+             "loaded": 60_000},
+    "quick": {"seeds": 2, "rates": [0.03], "beyond": [], "images": {1500: 2, 300: 2}, "few_seeds": 2, "long_epochs": 3,
               "long_seeds": 1, "loaded": 2000},
 }  # fmt: skip
 
@@ -91,10 +102,25 @@ def configs(preset: str) -> list[dict]:
     return runs + [run for run in grid if run not in runs]
 
 
+def beyond_configs(preset: str, frame: pd.DataFrame) -> list[dict]:
+    """Return one run past the end of the grid for each variant whose best rate with the first seed is at that end.
+
+    `frame`: the runs of `configs`.
+    """
+    size = PRESETS[preset]
+    beyond = dict(zip((size["rates"][0], size["rates"][-1]), size["beyond"], strict=False))
+    return [
+        config(preset, variant, beyond[rate], images, epochs, 0)
+        for images, epochs in size["images"].items()
+        for variant, rate in best_rates(frame, images, epochs, seeds=[0]).items()
+        if rate in beyond
+    ]
+
+
 def repeated_configs(preset: str, frame: pd.DataFrame) -> list[dict]:
     """Return the runs with the other seeds at the rate that is each variant's best with the first, by number of images.
 
-    `frame`: the runs of `configs`.
+    `frame`: the runs of `configs` and `beyond_configs`.
     """
     size = PRESETS[preset]
     main = max(size["images"])
@@ -110,7 +136,7 @@ def repeated_configs(preset: str, frame: pd.DataFrame) -> list[dict]:
 def long_configs(preset: str, frame: pd.DataFrame) -> list[dict]:
     """Return the runs with more epochs: is dropout worse than batch norm, or was it not trained long enough?
 
-    At the rate that is best with the first seed; `frame`: the runs of `configs`.
+    At the rate that is best with the first seed; `frame`: the runs of `configs` and `beyond_configs`.
     """
     size = PRESETS[preset]
     main, epochs = next(iter(size["images"].items()))
@@ -120,19 +146,6 @@ def long_configs(preset: str, frame: pd.DataFrame) -> list[dict]:
         for seed in range(size["long_seeds"])
         for variant in ("bn", "dropout")
     ]
-
-
-def best_rates(frame: pd.DataFrame, images: int, epochs: int, seeds: Sequence[int]) -> dict[str, float]:
-    """Return each variant's rate of the best mean validation accuracy, of those that were run with all the seeds.
-
-    With one seed a few images would decide between close rates: with all training images, what one seed finds is only
-    a candidate, which is then compared with the common rate over all seeds.
-    """
-    rows = frame[(frame.images == images) & (frame.epochs == epochs) & frame.seed.isin(seeds)]
-    rows = rows.assign(score=[accuracies[-1] for accuracies in rows.validation_accuracy])
-    table = rows.pivot(index=["variant", "learning_rate"], columns="seed", values="score").dropna()
-    means = table.mean(axis=1)
-    return {variant: float(means[variant].idxmax()) for variant in VARIANTS}
 
 
 def cosine(rate: float, updates: int) -> np.ndarray:
@@ -214,13 +227,15 @@ def summarise(frame: pd.DataFrame) -> dict:
     whole = frame[(frame.images == main) & (frame.epochs == main_epochs)]
     seeds = sorted(frame.seed.unique())
     rates = best_rates(frame, main, main_epochs, seeds)
-    tuned = {v: whole[(whole.variant == v) & (whole.learning_rate == rates[v])].set_index("seed") for v in VARIANTS}
-    common = {v: whole[(whole.variant == v) & (whole.learning_rate == COMMON_RATE)].set_index("seed") for v in VARIANTS}
+    tuned, common = at_rates(whole, rates), at_rates(whole, dict.fromkeys(VARIANTS, COMMON_RATE))
     test = {variant: rows.test_accuracy for variant, rows in tuned.items()}
     first, held = frame.iloc[0], data.held_out(frame.loaded.iloc[0])
+    variants_at = whole.groupby("learning_rate").variant.nunique()
     summary = {
         "protocol": {"dataset": first.dataset, "seeds": len(seeds), "epochs": main_epochs, "images": main,
-                     "rates": sorted(set(whole.learning_rate)), "common_rate": COMMON_RATE, "batch_size": BATCH_SIZE,
+                     "rates": list(variants_at.index[variants_at == len(VARIANTS)]),
+                     "beyond": list(variants_at.index[variants_at < len(VARIANTS)]),
+                     "common_rate": COMMON_RATE, "batch_size": BATCH_SIZE,
                      "momentum": MOMENTUM, "validation": held, "measured": min(MEASURED, held),
                      "watched": min(WATCHED, main), "input_rate": INPUT_RATE, "hidden_rate": HIDDEN_RATE},
         "learning_rate": rates,
@@ -250,17 +265,7 @@ def summarise(frame: pd.DataFrame) -> dict:
     for key in ("gamma", "beta"):
         summary[key] = {v: spread(tuned[v][key]) for v in ("bn", "bn_input", "bn_dropout", "dropout_bn")}
     for images, rows in frame[frame.images < main].groupby("images"):
-        own = best_rates(rows, images, rows.epochs.iloc[0], sorted(rows.seed.unique()))
-        by_variant = {v: rows[(rows.variant == v) & (rows.learning_rate == own[v])].set_index("seed") for v in VARIANTS}
-        scores = {variant: by_variant[variant].test_accuracy for variant in VARIANTS}
-        summary["images"][str(images)] = {
-            "epochs": rows.epochs.iloc[0],
-            "learning_rate": own,
-            "train_accuracy": {v: mean_interval(by_variant[v].final_train_accuracy) for v in VARIANTS},
-            "test_accuracy": {variant: mean_interval(scores[variant]) for variant in VARIANTS},
-            "minus_none": {variant: mean_interval(scores[variant] - scores["none"]) for variant in VARIANTS},
-            "dropout_bn_minus_bn_dropout": mean_interval(scores["dropout_bn"] - scores["bn_dropout"]),
-        }
+        summary["images"][str(images)] = few_images(rows)
     longer = frame[(frame.images == main) & (frame.epochs > main_epochs)]
     for (variant, rate), rows in longer.groupby(["variant", "learning_rate"]):
         scores = rows.set_index("seed").test_accuracy
@@ -277,16 +282,16 @@ def summarise(frame: pd.DataFrame) -> dict:
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv)
-    sweep = partial(
-        run_all, STEM, partial(run, options=options), options=options, workers=options.workers(), gpu_share=GPU_SHARE
-    )
-    first = sweep(data.resolve(configs(options.preset), options))
-    # The rest depends on the grid's result.
+    sweep = partial(run_all, STEM, partial(run, options=options), workers=options.workers(), gpu_share=GPU_SHARE)
+    grid = sweep(data.resolve(configs(options.preset), options), options)
+    options = replace(options, fresh=False)  # all records were set aside
+    # What comes next depends on the grid's result, and the rest on both.
+    beyond = sweep(data.resolve(beyond_configs(options.preset, grid), options), options)
+    first = pd.concat([grid, beyond], ignore_index=True)
     further = [*repeated_configs(options.preset, first), *long_configs(options.preset, first)]
-    frame = pd.concat([first, sweep(data.resolve(further, options))], ignore_index=True)
+    frame = pd.concat([first, sweep(data.resolve(further, options), options)], ignore_index=True)
     summary = {**summarise(frame), "provenance": provenance(frame)}
-    figures = (("", draw), ("_violins", draw_violins), ("_causes", draw_causes), ("_images", draw_images))
-    for suffix, drawn in figures:
+    for suffix, drawn in (("", draw), ("_violins", draw_violins), ("_causes", draw_causes), ("_images", draw_images)):
         plotting.save(drawn(frame, summary), STEM + suffix, options, frame.dataset.iloc[0])
     write_summary(STEM, summary, options)
 

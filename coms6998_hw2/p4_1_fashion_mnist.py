@@ -70,8 +70,9 @@ def typical(images: np.ndarray, n: int) -> np.ndarray:
 def summarise(frame: pd.DataFrame) -> dict:
     """Return the run's numbers, without the images."""
     row = frame.iloc[0]
+    classes = CLASSES if row.dataset == "fashion_mnist" else [str(digit) for digit in range(len(CLASSES))]
     keys = ("shape", "size", "per_class", "mean", "deviation", "zero_share", "class_mean", "duplicates")
-    return {"protocol": {"dataset": row.dataset}, "classes": CLASSES, **{key: row[key] for key in keys}}
+    return {"protocol": {"dataset": row.dataset}, "classes": classes, **{key: row[key] for key in keys}}
 
 
 def draw(frame: pd.DataFrame, summary: dict) -> Figure:
@@ -83,11 +84,11 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
     for row, label in enumerate(SHOWN):
         for column in range(3):
             axes[row, column].imshow(shown[label, column], cmap="gray_r")
-        axes[row, 1].set_title(CLASSES[label], fontsize=7)
+        axes[row, 1].set_title(summary["classes"][label], fontsize=7)
     rest = [*axes[0, 4:], *axes[1, 4:7], *axes[2, 4:7]]
     for label, ax in enumerate(rest):
         ax.imshow(shown[label, 0], cmap="gray_r")
-        ax.set_title(CLASSES[label], fontsize=7)
+        ax.set_title(summary["classes"][label], fontsize=7)
     return figure
 
 

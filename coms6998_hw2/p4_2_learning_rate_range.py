@@ -25,7 +25,6 @@ from coms6998_hw2.fashion_training import (
     BATCH_SIZE,
     MOMENTUM,
     NETWORKS,
-    Plan,
     Run,
     assignments_network,
     batch_sizes,
@@ -110,17 +109,17 @@ def range_test(
     before = copy.deepcopy((model.state_dict(), optimizer.state_dict()))
     sizes = batch_sizes(len(training.training), batch_size)
     rates = np.geomspace(lowest, highest, epochs * len(sizes))
-    plan = Plan([(sizes, part) for part in np.split(rates, epochs)])
+    plan = [(sizes, part) for part in np.split(rates, epochs)]
     losses = np.concatenate([training.epoch(*epoch) for epoch in plan])
     model.load_state_dict(before[0])
     optimizer.load_state_dict(before[1])
     return rates, losses
 
 
-def summarise(frame: pd.DataFrame, planned: int) -> dict:
+def summarise(frame: pd.DataFrame, planned: list[float]) -> dict:
     """Return the candidates with intervals, lr_min and lr_max by rule, and the range test's readings.
 
-    `planned`: how many candidates the protocol has. Where some are not recorded yet, lr_min and lr_max are read off the
+    `planned`: the protocol's rates. Where some are not recorded yet, lr_min and lr_max are read off the
     range test, as the candidates' curve has gaps, and "complete" is false. Raises ValueError where neither tells.
     """
     candidates = frame[frame.part == "candidate"]
@@ -140,13 +139,14 @@ def summarise(frame: pd.DataFrame, planned: int) -> dict:
         })  # fmt: skip
     rates, losses = np.array([row["rate"] for row in listed]), [row["loss"]["mean"] for row in listed]
     continuous = _readings(frame[frame.part == "continuous"])
-    complete = len(listed) == planned
+    untrained = sorted(set(planned) - set(rates))
+    complete = not untrained
     if complete:
         low, high = falling_range(rates, losses)
     elif continuous["lr_min"]["n"] > 0:
         low, high = continuous["lr_min"]["mean"], continuous["lr_max"]["mean"]
     else:
-        raise ValueError(f"neither all {planned} candidates are recorded nor a range test in which the loss falls")
+        raise ValueError(f"neither all {len(planned)} candidates are recorded nor a range test in which the loss falls")
     single = frame[frame.part == "float32"]
     return {
         "protocol": {"dataset": first.dataset, "epochs": first.epochs, "batch_size": first.batch_size,
@@ -155,8 +155,10 @@ def summarise(frame: pd.DataFrame, planned: int) -> dict:
                      "done_dense": DONE_DENSE, "smoothing": SMOOTHING},
         "candidates": listed,
         "complete": complete,
-        "planned_candidates": planned,
+        "planned_candidates": len(planned),
+        "untrained": untrained,
         "reading": {"lr_min": low, "lr_max": high},
+        "reading_by_seed": _readings_by_seed(candidates) if complete else None,
         # One digit, as one reads a figure: a range is no finer, and the next questions' runs depend on it.
         "lr_min": float(f"{low:.0e}"),
         "lr_max": float(f"{high:.0e}"),
@@ -164,6 +166,24 @@ def summarise(frame: pd.DataFrame, planned: int) -> dict:
         "continuous": continuous,
         "float32": [pair for _, row in single.iterrows() for pair in _compared(row, candidates)],
     }  # fmt: skip
+
+
+def _readings_by_seed(candidates: pd.DataFrame) -> dict:
+    """Return the intervals of lr_min and lr_max, each seed's read off its own candidates."""
+    readings = []
+    for _, rows in candidates.sort_values("learning_rate").groupby("seed"):
+        losses = np.array([losses[-1] for losses in rows.batch_loss], float)
+        losses[rows.candidate_diverged.astype(bool)] = math.nan
+        readings.append(_falling_range(rows.learning_rate.to_numpy(), losses))
+    return {name: geometric_interval(values) for name, values in zip(RANGE, np.transpose(readings), strict=True)}
+
+
+def _falling_range(rates, losses) -> tuple[float, float]:
+    """Return what the rule reads, NaN where the loss never falls."""
+    try:
+        return falling_range(rates, losses)
+    except ValueError:
+        return math.nan, math.nan
 
 
 def _readings(tests: pd.DataFrame) -> dict:
@@ -178,10 +198,7 @@ def _readings(tests: pd.DataFrame) -> dict:
         rates, smoothed = np.array(test.rates), debiased_average(np.array(test.losses, float))
         keras = running_mean_of_epoch(np.array(test.losses, float), len(rates) // RANGE_EPOCHS)
         for prefix, losses in (("", smoothed), ("keras_", keras)):
-            try:
-                low, high = falling_range(rates, losses)
-            except ValueError:
-                low = high = math.nan
+            low, high = _falling_range(rates, losses)
             readings[f"{prefix}lr_min"].append(low)
             readings[f"{prefix}lr_max"].append(high)
         readings["valley"].append(valley(rates, smoothed))
@@ -226,7 +243,9 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
     figure, axes = plotting.subplots(1, 2, height=2.9)
     left, right = axes[0]
     candidates, listed = frame[frame.part == "candidate"], summary["candidates"]
-    shown = [row for row in listed if row["loss"]["n"] > 0]
+    nothing = {"loss": mean_interval([]), "evaluation_loss": mean_interval([])}
+    untrained = [{"rate": rate, **nothing} for rate in summary["untrained"]]  # gaps of the line
+    shown = sorted([*(row for row in listed if row["loss"]["n"] > 0), *untrained], key=lambda row: row["rate"])
     rates = [row["rate"] for row in shown]
     plotting.show_interval(left, rates, [row["loss"] for row in shown], plotting.BLUE, "last epoch's mean", marker=".")
     plotting.show_interval(left, rates, [row["evaluation_loss"] for row in shown], plotting.ORANGE, "evaluation mode")
@@ -262,7 +281,7 @@ def main(argv: list[str] | None = None) -> None:
         runs = [config for config in runs if config["part"] != "float32"]  # the others already are
     frame = usable(sweep(STEM, run, runs, options), runs)
     try:
-        summary = summarise(frame, planned=len(PRESETS[options.preset]["rates"]))
+        summary = summarise(frame, planned=PRESETS[options.preset]["rates"])
     except ValueError as error:
         sys.exit(f"{stem}: {error}; lr_min and lr_max cannot be read off.")
     summary |= {"planned": len(runs), "provenance": provenance(frame)}

@@ -14,6 +14,7 @@ report/results/p4_3_cyclical_learning_rate/*.json and their summary, and figures
 with LeNet-5 all of these are named ..._lenet5.
 """
 
+import math
 import sys
 from functools import partial
 
@@ -48,7 +49,8 @@ STEP_EPOCHS, CYCLES = 8, 3  # the post's: half a cycle, and 48 epochs in all
 FINAL_AMPLITUDE = 0.05  # of the first cycle's, after the last update: what gamma is chosen for
 ARMS = ["cyclical", "triangular", "one_cycle", "constant_lr_max", "constant_lr_min"]
 LABELS = {"cyclical": "cyclical, decaying", "triangular": "cyclical", "one_cycle": "one cycle",
-          "constant_lr_max": "constant, lr_max", "constant_lr_min": "constant, lr_min"}  # fmt: skip
+          "constant_lr_max": f"constant, {plotting.LR_MAX}",
+          "constant_lr_min": f"constant, {plotting.LR_MIN}"}  # fmt: skip
 PRESETS = {
     "full": {"seeds": 3, "arms": ARMS, "step_epochs": STEP_EPOCHS, "images": 60_000, "batch_size": BATCH_SIZE},
     "quick": {"seeds": 1, "arms": ARMS[:3], "step_epochs": 1, "images": 200, "batch_size": 16},
@@ -120,7 +122,7 @@ def plan(config: dict, images: int) -> Plan:
     sizes = batch_sizes(images, config["batch_size"])
     updates = len(sizes) * config["epochs"]
     all_rates = rates(config["arm"], config["lr_min"], config["lr_max"], len(sizes) * config["step_epochs"], updates)
-    return Plan([(sizes, part) for part in np.split(all_rates, config["epochs"])])
+    return [(sizes, part) for part in np.split(all_rates, config["epochs"])]
 
 
 def run(config: dict, options: Options = DEFAULTS) -> dict:
@@ -139,12 +141,13 @@ def summarise(frame: pd.DataFrame) -> dict:
     }
     ends = {arm: rows.astype(float) for arm, rows in ends.items()}
     keys = ("dataset", "images", "batch_size", "epochs", "step_epochs", "lr_min", "lr_max")
+    updates = first.epochs * math.ceil((first.images - data.held_out(first.images)) / first.batch_size)
     summary = {
         "protocol": {key: first[key] for key in keys}
         | {"final_amplitude": FINAL_AMPLITUDE, "momentum": MOMENTUM, "arms": list(seeds)},
         "epochs": first.epochs,
-        "updates": first.updates,
-        "gamma": FINAL_AMPLITUDE ** (1 / first.updates),
+        "updates": updates,
+        "gamma": FINAL_AMPLITUDE ** (1 / updates),
         "stopped": {arm: rows.stopped.sum() for arm, rows in seeds.items()},
         "against_cyclical": {
             key: {arm: mean_interval(ends[arm][key] - ends["cyclical"][key]) for arm in ends if arm != "cyclical"}
@@ -167,7 +170,7 @@ def summarise(frame: pd.DataFrame) -> dict:
 def _end_minus_peak(step_epochs: int, cycle: int, accuracies: list[float]) -> float:
     """Return the accuracy after a cycle minus the one after half of it; NaN where the run stopped before."""
     peak, end = ((2 * cycle + half) * step_epochs - 1 for half in (1, 2))
-    return accuracies[end] - accuracies[peak] if end < len(accuracies) else np.nan
+    return np.array(accuracies, float)[end] - accuracies[peak] if end < len(accuracies) else np.nan
 
 
 def draw(frame: pd.DataFrame, summary: dict) -> Figure:
@@ -187,9 +190,8 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
     axes[1, 0].set(xlabel="epoch", ylabel="learning rate")
     axes[1, 1].set(xlabel="epoch", ylabel="validation accuracy")
     moving = frame[frame.arm != "constant_lr_min"]  # that arm hardly leaves the accuracy of guessing
-    axes[1, 1].set_ylim(
-        min(map(min, moving.validation_accuracy)) - 0.01, max(map(max, moving.validation_accuracy)) + 0.01
-    )
+    shown = np.array([accuracy for curve in moving.validation_accuracy for accuracy in curve], float)
+    axes[1, 1].set_ylim(np.nanmin(shown) - 0.01, np.nanmax(shown) + 0.01)
     for ax in axes[:, 1]:
         plotting.in_percent(ax.yaxis, decimals=0)
     figure.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)

@@ -177,7 +177,8 @@ def summarise(frame: pd.DataFrame) -> dict:
     swept = {part: frame[frame.part == part] for part in ("lr_min", "middle")}
     sizes = sorted({int(size) for size in swept["middle"].batch_size})
     candidates = {part: _candidates(rows, sizes) for part, rows in swept.items()}
-    found = {part: _reading(listed) for part, listed in candidates.items()}
+    means = {part: [row["loss"]["mean"] for row in listed] for part, listed in candidates.items()}
+    found = {part: _reading(sizes, losses) for part, losses in means.items()}
     if found["middle"] is None:
         raise ValueError("b_min and b_max cannot be read off these batch sizes: the loss does not depend on them")
     b_min, b_max = (power_of_two(size, sizes[0], sizes[-1]) for size in found["middle"])
@@ -199,7 +200,8 @@ def summarise(frame: pd.DataFrame) -> dict:
             for level in levels
         ],
         "reading": found,
-        "reading_without_largest": _reading(candidates["middle"][:-1]),
+        "reading_by_seed": _readings_by_seed(swept["middle"]),
+        "reading_without_largest": _reading(sizes[:-1], means["middle"][:-1]),
         "b_min": b_min,
         "b_max": b_max,
         "noise_scale": noise,
@@ -226,20 +228,33 @@ def _candidates(swept: pd.DataFrame, sizes: list[int]) -> list[dict]:
     return found
 
 
-def _reading(listed: list[dict]) -> tuple[float, float] | None:
+def _reading(sizes, losses) -> tuple[float, float] | None:
     """Return b_min and b_max by rule; None where the loss does not depend on the batch size enough to tell."""
     try:
-        return batch_size_range([row["batch_size"] for row in listed], [row["loss"]["mean"] for row in listed])
+        return batch_size_range(sizes, losses)
     except ValueError:
         return None
 
 
+def _readings_by_seed(swept: pd.DataFrame) -> dict:
+    """Return the intervals of b_min and b_max, each seed's read off its own curve."""
+    readings = []
+    for _, rows in swept.sort_values("batch_size").groupby("seed"):
+        found = _reading(rows.batch_size, [losses[-1] for losses in rows.batch_loss])
+        readings.append(found or (math.nan, math.nan))
+    names = ("b_min", "b_max")
+    return {name: geometric_interval(values) for name, values in zip(names, np.transpose(readings), strict=True)}
+
+
 def _noise(rows: pd.DataFrame) -> list[dict]:
-    """Return the noise scale before training and after each epoch: the seeds' geometric mean and its interval."""
-    found = []
+    """Return the noise scale before training and after each epoch: the seeds' geometric mean and its interval.
+
+    One beyond the number of images, infinity too, counts as that number: no batch is larger.
+    """
+    found, images = [], rows.images.iloc[0]
     for measured in zip(*rows.lengths, strict=True):
         scales = [noise_scale(*(lengths[key] for key in ("small", "big", "b_small", "b_big"))) for lengths in measured]
-        found.append(geometric_interval([scale["mean"] for scale in scales]))
+        found.append(geometric_interval(np.minimum(scales, images)))
     return found
 
 

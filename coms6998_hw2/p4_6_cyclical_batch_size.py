@@ -49,9 +49,9 @@ STEM = "p4_6_cyclical_batch_size"
 ARMS = {
     "cyclical_batch_size": "batch, growing",  # the assignment's: at lr_min
     "opposite": "batch, shrinking",
-    "matched": "batch, growing, at lr_max",  # a fixed larger rate, with the noise of the next one at every sample
+    "matched": f"batch, growing, at {plotting.LR_MAX}",  # with the noise of the next one at every sample
     "matched_rate": "rate, equal noise",
-    "matched_opposite": "batch, shrinking, at lr_max",  # at lr_min, the number of updates alone decides for shrinking
+    "matched_opposite": f"batch, shrinking, at {plotting.LR_MAX}",  # at lr_min the number of updates alone decides
     "equal_updates": "rate, equal updates",  # question 4.3's policy, cut to as many updates as the first arm makes
 }
 FIRST = 4  # arms: those that answer the questions; every seed of them comes before the others
@@ -117,11 +117,11 @@ def plan(config: dict, images: int) -> Plan:
 
     batches = sizes_by_epoch(policy, images, epochs)
     if arm in AT_LR_MIN:
-        return Plan([(sizes, np.full(len(sizes), config["lr_min"])) for sizes in batches])
+        return [(sizes, np.full(len(sizes), config["lr_min"])) for sizes in batches]
     if arm in ("matched", "matched_opposite"):
         # An epoch's last batch may be smaller than planned; its rate is, too, so that rate / batch is as planned.
         asked = asked_sizes(policy, batches)
-        return Plan([(sizes, config["lr_max"] * sizes / due) for sizes, due in zip(batches, asked, strict=True)])
+        return [(sizes, config["lr_max"] * sizes / due) for sizes, due in zip(batches, asked, strict=True)]
     if arm == "matched_rate":
         return matched_rates(config["lr_max"], config["b_min"], batches, asked_sizes(policy, batches))
     return cut_short(config, images, updates=sum(len(sizes) for sizes in batches))
@@ -138,7 +138,7 @@ def matched_rates(rate: float, batch_size: int, sizes: list[np.ndarray], asked: 
     for epoch_sizes, epoch_asked in zip(sizes, asked, strict=True):
         others = epoch_asked[np.searchsorted(np.cumsum(epoch_sizes), starts, side="right")]
         found.append((equal, rate * equal / others))
-    return Plan(found)
+    return found
 
 
 def cut_short(config: dict, images: int, updates: int) -> Plan:
@@ -147,7 +147,7 @@ def cut_short(config: dict, images: int, updates: int) -> Plan:
     step = max(1, round(updates / (2 * p4_3.CYCLES)))
     rates = p4_3.rates("cyclical", config["lr_min"], config["lr_max"], step, updates)
     parts = [rates[start : start + len(equal)] for start in range(0, updates, len(equal))]
-    return Plan([(equal[: len(part)], part) for part in parts])
+    return [(equal[: len(part)], part) for part in parts]
 
 
 def run(config: dict, options: Options = DEFAULTS) -> dict:
@@ -199,9 +199,13 @@ def summarise(frame: pd.DataFrame, other: pd.DataFrame) -> dict:
 
 
 def curve_distance(losses: list[float], others: list[float]) -> float:
-    """Return the factor, at least 1, by which two curves of losses differ, averaged over the epochs that both have."""
+    """Return the factor, at least 1, by which two curves of losses differ: its geometric mean over the epochs of both.
+
+    An epoch after a run has stopped (its loss is None) counts in neither.
+    """
     both = min(len(losses), len(others))
-    return float(np.exp(np.mean(np.abs(np.log(np.divide(losses[:both], others[:both]))))))
+    ratios = np.divide(np.array(losses[:both], float), np.array(others[:both], float))
+    return float(np.exp(np.nanmean(np.abs(np.log(ratios)))))
 
 
 def _distances(curves: dict[str, pd.Series]) -> dict:
@@ -233,7 +237,7 @@ def draw(frame: pd.DataFrame, other: pd.DataFrame) -> Figure:
     """Return the figure: loss, accuracy, batch size and updates over the epochs, every arm and seed."""
     figure, axes = plotting.subplots(3, 2, height=6.0)
     for arm, rows in pd.concat([frame, other.assign(arm=OTHER)], ignore_index=True).groupby("arm", sort=False):
-        color, label = plotting.COLORS[arm], ARMS.get(arm, "rate, question 4.3")
+        color, label = plotting.COLORS[arm], ARMS.get(arm, "rate, Question 4.3")
         slow = arm in AT_LR_MIN  # these hardly learn: beside them the others could not be told apart
         for ax, curves in zip(axes[0 if slow else 1], (rows.train_loss, rows.validation_accuracy), strict=True):
             plotting.show_seeds(ax, curves, color, first=1, style="-", label=label)
@@ -242,7 +246,7 @@ def draw(frame: pd.DataFrame, other: pd.DataFrame) -> Figure:
             style = "--" if arm.startswith("matched") else "-"  # some lie on others
             axes[2, 0].plot(range(len(row.sizes)), row.sizes, style, color=color)
             axes[2, 1].plot(range(1, len(row.sizes) + 1), np.cumsum(row.epoch_updates), style, color=color)
-    for row, where in enumerate(("at lr_min", "the others")):
+    for row, where in enumerate((f"at {plotting.LR_MIN}", "the others")):
         axes[row, 0].set(xlabel="epoch", ylabel="training loss", title=where)
         axes[row, 1].set(xlabel="epoch", ylabel="validation accuracy", title=where)
         plotting.in_percent(axes[row, 1].yaxis, decimals=0)

@@ -216,7 +216,7 @@ def count_born_dead(width: int, hidden: int, networks: int, seed: int) -> np.nda
         for layer in range(hidden):
             if layer:
                 weights = rng.standard_normal((len(signals), width, width), dtype=np.float32) * np.sqrt(2 / width)
-                signals = np.maximum(weights.astype(np.float32) @ signals, 0)
+                signals = np.maximum(weights @ signals, 0)
             signals = signals[(signals > 0).any(axis=(1, 2))]
             dead[layer] += n - len(signals)
     return dead

@@ -61,7 +61,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
 
 def draw_map(summary: dict) -> Figure:
     """Return the map of the born-dead probability over width and depth, with the 1% and 10% contours."""
-    figure, axes = plotting.subplots(height=2.8)
+    figure, axes = plotting.subplots(height=2.3, width=plotting.NARROW)
     widths, layers = simulated(summary)
     fraction = np.array([[summary["born_dead"][f"{w}x{hidden}"]["fraction"] for w in widths] for hidden in layers])
     mesh = axes[0, 0].pcolormesh(widths, layers, fraction, cmap="cividis", vmin=0, vmax=1, rasterized=True)

@@ -26,6 +26,10 @@ from utils.runs import run_all
 
 STEM = "p1_check_gradients"
 DTYPES = ("float64", "float32")
+SYMBOLS = {
+    f"d{name}": rf"$\partial L / \partial {symbol}$"
+    for name, symbol in {"x": "x", "gamma": r"\gamma", "beta": r"\beta", "v": "v", "g": "g"}.items()
+}
 QUANTITIES = {"batch": ("output", "dx", "dgamma", "dbeta"), "layer": ("output", "dx", "dgamma", "dbeta"),
               "weight": ("output", "dx", "dv", "dg")}  # fmt: skip
 DTYPE_COLORS = {"float64": plotting.PURPLE, "float32": plotting.ORANGE}
@@ -215,7 +219,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
                     value = summary[dtype]["max_relative_difference"][norm][reference][quantity]
                     if value > 0:  # equal to the last bit: no point on a logarithmic axis
                         bars.plot(value, len(labels), marker, color=color, markersize=3.5)
-            labels.append(f"{norm}, {quantity}")
+            labels.append(f"{norm}, {SYMBOLS.get(quantity, quantity)}")
     bars.set_yticks(range(len(labels)), labels)
     bars.set(xscale="log", xlabel="largest relative difference", xlim=(1e-17, 1e-2))
     bars.invert_yaxis()

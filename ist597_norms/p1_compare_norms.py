@@ -11,7 +11,7 @@ Writes report/results/p1_compare_norms/*.json and their summary, and figures/p1_
 protocol), _rates.png (each mode's best step size), _relu.png (before and after the ReLU), _batch_size.png; also .svg.
 """
 
-import os
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -39,7 +39,7 @@ from ist597_norms.norm_figures import (
 )
 from ist597_norms.norms import NO_DIRECTION
 from utils import data, plotting
-from utils.cli import DEFAULTS, Options, parse_args
+from utils.cli import DEFAULTS, Options, cores, parse_args
 from utils.intervals import mean_interval
 from utils.provenance import provenance
 from utils.records import write_summary
@@ -278,14 +278,14 @@ def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv, datasets=tuple(DATASETS))
     stem = STEM if options.dataset == "fashion_mnist" else f"{STEM}_{options.dataset}"
-    sweep = partial(run_all, stem, partial(run, options=options), options=options, workers=os.cpu_count())
+    sweep = partial(run_all, stem, partial(run, options=options), workers=cores())
     runs = data.resolve(configs(options.preset, options.dataset), options)
-    first = sweep(runs)
+    first = sweep(runs, options)
     # The rest depends on the grid's result: the best rate of each mode is repeated with the other seeds.
     base = {**base_config(options.preset, options.dataset), "dataset": runs[0]["dataset"]}
     seeds = range(1, PRESETS[options.preset]["seeds"])
     again = [tuned_config(base, options.preset, *best, seed) for best in best_rates(first).items() for seed in seeds]
-    frame = pd.concat([first, sweep(again)], ignore_index=True)
+    frame = pd.concat([first, sweep(again, replace(options, fresh=False))], ignore_index=True)
     summary = {**summarise(frame), "provenance": provenance(frame)}
     for suffix, drawn in (("", draw), ("_rates", draw_rates), ("_relu", draw_relu), ("_batch_size", draw_batch_sizes)):
         plotting.save(drawn(frame, summary), stem + suffix, options, frame.dataset.iloc[0])

@@ -7,7 +7,6 @@ A missing record, number or figure stops it, named.
 """
 
 import datetime
-import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import typst
 
-from utils.cli import ROOT, Options, parse_args
+from utils.cli import ROOT, Options, cores, parse_args
 from utils.files import say, shown, write_whole
 from utils.gallery import contact_sheet
 
@@ -48,7 +47,7 @@ def draw_figures(options: Options) -> None:
         done = [(path, subprocess.run([sys.executable, path, *rest, *flags])) for path, *rest in commands]
         return [path.stem for path, process in done if process.returncode]
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         failed = [stem for stems in pool.map(draw, series) for stem in stems]
     if failed:
         sys.exit(f"{', '.join(failed)} could not draw the figures; the PDFs were not built.")

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+RAY = Path(sys.executable).with_name("ray")  # the command
 LOOPBACK = "127.0.0.{}"  # an address for each node; Ray replaces the first of these by the machine's own
 
 
@@ -39,9 +40,9 @@ class Cluster:
 
     def wait_for(self, nodes: int, seconds: float = 60):
         """Return when so many nodes are there; raises TimeoutError."""
-        ray, end = Path(sys.executable).with_name("ray"), time.monotonic() + seconds
+        end = time.monotonic() + seconds
         while time.monotonic() < end:
-            words = [ray, "status", f"--address={self.address}"]
+            words = [RAY, "status", f"--address={self.address}"]
             done = subprocess.run(words, env=self.environment, capture_output=True, text=True)
             if done.stdout.count("node_") >= nodes:
                 return
@@ -55,8 +56,8 @@ class Cluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self, *words):
-        ray, host = Path(sys.executable).with_name("ray"), LOOPBACK.format(2 + len(self.nodes))
-        command = [ray, "start", "--block", f"--node-ip-address={host}", "--num-cpus=1", *words]
+        host = LOOPBACK.format(2 + len(self.nodes))
+        command = [RAY, "start", "--block", f"--node-ip-address={host}", "--num-cpus=1", *words]
         node = subprocess.Popen(
             command, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )

@@ -35,10 +35,12 @@ def test_every_claim_in_the_text_has_an_assertion_and_every_assertion_a_sentence
 COMPARING = (
     r"(?:more|less) (?:accurate|stable|trained)"
     r"|(?:higher|lower|better|worse|larger|smaller|faster|slower) (?:\w+ )?than"
-    r"|\b(?:helps|beats|outperforms)\b|(?:rises?|ends?) (?:higher|lower|above|below)"
+    r"|\b(?:helps|beats|outperforms|gains|lowers|ahead of|about as long|not told apart)\b"
+    r"|(?:matters|far) (?:more|worse)"
+    r"|(?:rises?|ends?) (?:higher|lower|above|below)"
 )
-OTHERWISE = ("Which is more", "Why is layer norm better", "Which cyclical policy", "That all are lower than ours may",
-             "next layer learn faster than")  # fmt: skip
+OTHERWISE = ("Which is more", "Why is layer norm better", "Which cyclical policy", "They too find",
+             "That all are lower than ours may", "next layer learn faster than")  # fmt: skip
 
 
 def within_claims(source):

@@ -145,6 +145,18 @@ def test_every_run_of_the_protocol_is_there_once():
                 assert seeds == (set(range(5 if images == 55_000 else 3)) if rate in rates else {0})
 
 
+def test_a_best_rate_at_an_end_of_the_grid_is_tried_past_it():
+    best = {"none": 0.03, "bn": 0.1, "bn_input": 0.1, "dropout": 0.01, "bn_dropout": 0.3, "dropout_bn": 0.3}
+    grid = p3.configs("full")
+    frame = pd.DataFrame(
+        [{**c, "validation_accuracy": [0.9 + 0.05 * (c["learning_rate"] == best[c["variant"]])]} for c in grid]
+    )
+    beyond = p3.beyond_configs("full", frame)
+    assert {(c["variant"], c["learning_rate"]) for c in beyond} == {("dropout", 0.003), ("bn_dropout", 1.0),
+                                                                   ("dropout_bn", 1.0)}  # fmt: skip
+    assert len(beyond) == 9 and {c["seed"] for c in beyond} == {0}  # three sizes of the training set
+
+
 def test_with_few_images_fewer_epochs_are_evaluated_and_the_last_always(dataset):
     config = p3.config("quick", "none", rate=0.03, images=80, epochs=9, seed=0)
     result = p3.run({**config, "dataset": dataset, "loaded": 400})  # 360 after the split: every fourth epoch

@@ -192,16 +192,18 @@ def test_with_candidates_missing_the_range_test_answers_and_the_summary_says_so(
     rows = [{**common, **curve, "part": "candidate", "learning_rate": rate, "batch_loss": [float(loss)]}
             for rate, loss in zip(RATES, ramp(RATES), strict=True)]  # fmt: skip
     rows.append({**common, "part": "continuous", "epochs": 3, "rates": rates.tolist(), "losses": ramp(rates).tolist()})
-    whole = p42.summarise(pd.DataFrame(rows), planned=10)
-    part = p42.summarise(pd.DataFrame(rows[3:]), planned=10)
+    whole = p42.summarise(pd.DataFrame(rows), planned=RATES.tolist())
+    part = p42.summarise(pd.DataFrame(rows[3:]), planned=RATES.tolist())
     assert whole["complete"] and not part["complete"] and len(part["candidates"]) == 7
+    assert {key: whole["reading_by_seed"][key]["mean"] for key in p42.RANGE} == pytest.approx(whole["reading"])
     assert whole["reading"] == dict(zip(("lr_min", "lr_max"), falling_range(RATES, ramp(RATES)), strict=True))
     assert part["reading"] == {key: part["continuous"][key]["mean"] for key in ("lr_min", "lr_max")}
     assert part["lr_min"] < part["lr_max"] and np.isnan(part["valley"])
+    assert part["untrained"] == RATES[:3].tolist() and whole["untrained"] == [] and part["reading_by_seed"] is None
     with pytest.raises(ValueError, match="neither all 10 candidates are recorded nor a range test"):
-        p42.summarise(pd.DataFrame(rows[3:-1]), planned=10)
+        p42.summarise(pd.DataFrame(rows[3:-1]), planned=RATES.tolist())
     with pytest.raises(ValueError, match="no candidate"):
-        p42.summarise(pd.DataFrame(rows[-1:]), planned=10)
+        p42.summarise(pd.DataFrame(rows[-1:]), planned=RATES.tolist())
 
 
 def test_precisions_are_compared_on_one_device_only():
@@ -247,7 +249,7 @@ def test_nothing_is_built_on_a_range_that_may_still_change(options, capsys):
 def test_an_epoch_sees_every_image_once_in_batches_of_which_batch_norm_sees_64():
     sizes = batch_sizes(55_000, 64)
     assert sizes.sum() == 55_000 and set(sizes[:-1]) == {64} == {MICRO_BATCH} and sizes[-1] == 24
-    assert constant_plan(1000, 64, 0.1, 3).updates == 3 * 16
+    assert sum(len(sizes) for sizes, _ in constant_plan(1000, 64, 0.1, 3)) == 3 * 16
 
 
 @pytest.mark.parametrize(

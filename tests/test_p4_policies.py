@@ -2,7 +2,9 @@
 
 import math
 
+import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -14,6 +16,10 @@ from coms6998_hw2.range_rules import batch_size_range, mirrored, share_travelled
 from utils.cli import Options
 
 LOW, HIGH = 1e-5, 1e-2
+
+
+def updates_of(plan):
+    return sum(len(sizes) for sizes, _ in plan)
 
 
 @pytest.mark.parametrize("arm", ["cyclical", "triangular"])
@@ -31,7 +37,7 @@ def test_the_full_protocol_is_three_whole_cycles_of_16_epochs_that_end_at_lr_min
     config = p4_3.configs("full", LOW, HIGH)[0]
     plan = p4_3.plan(config, 55_000)
     rates = np.concatenate([rates for _, rates in plan])
-    assert config["arm"] == "cyclical" and len(plan) == 48 == 3 * 16 and plan.updates == 48 * 860
+    assert config["arm"] == "cyclical" and len(plan) == 48 == 3 * 16 and updates_of(plan) == 48 * 860
     peaks = [int(np.argmax(part)) for part in np.split(rates, 3)]
     assert peaks == [8 * 860] * 3 and rates[0] == LOW and rates[-1] < 1.01 * LOW + 1e-5
     amplitude = (rates[40 * 860] - LOW) / (HIGH - LOW)  # the last peak, 40 of 48 epochs on
@@ -106,16 +112,16 @@ def test_growing_and_shrinking_end_where_they_should():
     growing, shrinking = (p4_6.plan(config_46(arm), 50_000) for arm in ("cyclical_batch_size", "opposite"))
     assert growing[0][0][0] == 512 and shrinking[0][0][0] == 64
     assert growing[-1][0][:-1].min() > growing[0][0].min() and shrinking[-1][0].max() < 512
-    assert growing.updates < shrinking.updates
+    assert updates_of(growing) < updates_of(shrinking)
     assert {rate for _, rates in growing for rate in rates} == {LOW}
 
 
 def test_equal_updates_are_question_43s_policy_in_equally_many_updates():
     batch, rate = (p4_6.plan(config_46(arm, b_min=128), 50_000) for arm in ("cyclical_batch_size", "equal_updates"))
-    assert rate.updates == batch.updates and len(rate) < len(batch)
+    assert updates_of(rate) == updates_of(batch) and len(rate) < len(batch)
     rates = np.concatenate([rates for _, rates in rate])
     assert {size for sizes, _ in rate for size in sizes[:-1]} == {64}
-    expected = p4_3.rates("cyclical", LOW, HIGH, round(batch.updates / 6), batch.updates)
+    expected = p4_3.rates("cyclical", LOW, HIGH, round(updates_of(batch) / 6), updates_of(batch))
     np.testing.assert_array_equal(rates, expected)
 
 
@@ -161,8 +167,15 @@ def test_measuring_gradients_changes_nothing_and_its_large_batch_is_the_mean(sma
     lengths = p4_4.gradient_lengths(small, {"seed": 0, "steps": 2, "micro_batch": 8})
     assert all(torch.equal(value, before[name]) for name, value in small.trainer.model.state_dict().items())
     assert lengths["b_small"] == 8 and lengths["b_big"] == 88 and len(lengths["small"]) == 2
-    # a mean is no longer than the root mean square of its parts
-    assert all(0 < big <= small for big, small in zip(lengths["big"], lengths["small"], strict=True))
+    torch.manual_seed(0)  # of dropout's masks
+    small.trainer.generator.manual_seed(0)  # of the augmentation
+    lengths = p4_4.gradient_lengths(small, {"seed": 0, "steps": 1, "micro_batch": 8})
+    torch.manual_seed(0)
+    small.trainer.generator.manual_seed(0)
+    drawn = torch.as_tensor(np.random.default_rng([0, 2]).choice(small.training, 88, replace=False))
+    parts = torch.stack([small.trainer.gradient(small.pixels, small.labels, part) for part in drawn.split(8)])
+    assert lengths["small"][0] == pytest.approx(float(parts.square().sum(dim=1).mean()), rel=1e-4)
+    assert lengths["big"][0] == pytest.approx(float(parts.mean(dim=0).square().sum()), rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -207,3 +220,39 @@ def test_a_summary_that_is_none_is_named(text, named, tmp_path):
 def test_without_question_42s_summary_one_sentence_says_what_to_run(tmp_path):
     with pytest.raises(SystemExit, match=r"p4_2_learning_rate_range\.json is missing: run the script"):
         p4_3.main(["--preset", "quick", "--output", str(tmp_path)])
+
+
+def stopped_frames(stopped):
+    """Return the table of 4.3's arms, and of 4.6's, as run_all does: made-up curves, one run of each `stopped` arm."""
+    frames = []
+    ranges = {"lr_min": LOW, "lr_max": HIGH}, {"b_min": 16, "b_max": 64}
+    fourth = p4_3.configs("full", LOW, HIGH)
+    cyclical = [config for config in fourth if config["arm"] == "cyclical"]
+    for configs in (fourth, p4_6.configs("full", *ranges, cyclical)):
+        rows = []
+        for config in configs:
+            length = 3 if config["arm"] in stopped else config["epochs"]
+            curve = np.linspace(1.0, 0.5, length).tolist()
+            if config["arm"] in stopped:
+                curve[-1] = None
+            end = {"test_accuracy": curve[-1], "test_loss": curve[-1], "selected_test_accuracy": 0.5,
+                   "selected_epoch": 1, "stopped": config["arm"] in stopped, "updates": 9 * length}  # fmt: skip
+            kept = {"sizes": [16] * length, "rates": [LOW] * length, "epoch_updates": [9] * length}
+            curves = dict.fromkeys(("batch_loss", *p4_3.CURVES), curve)
+            rows.append({**config, **curves, **end, **kept, "seconds": 1.0,
+                         "environment": {"device": "cpu", "precision": "float32"}})  # fmt: skip
+        frames.append(pd.DataFrame(rows))
+    return frames
+
+
+@pytest.mark.parametrize("stopped", [*p4_3.ARMS, *p4_6.ARMS])
+def test_a_run_that_stopped_early_is_summarised_and_drawn(stopped):
+    rates, batches = stopped_frames({stopped})
+    summary = p4_3.summarise(rates)
+    assert sum(summary["stopped"].values()) == (stopped in p4_3.ARMS) * (rates.arm == stopped).sum()
+    assert summary["updates"] == 48 * 860
+    p4_3.draw(rates, summary)
+    other = rates[rates.arm == "cyclical"]
+    assert p4_6.summarise(batches, other)["protocol"]["arms"] == [*batches.arm.unique(), p4_6.OTHER]
+    p4_6.draw(batches, other)
+    plt.close("all")

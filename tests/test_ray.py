@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 from faults import fault
-from ray_cluster import Cluster, kill
+from ray_cluster import RAY, Cluster, kill
 from sweep import LARGE
 
 from utils import cli
 
 SWEEP = Path(__file__).with_name("sweep.py")
-pytestmark = pytest.mark.xdist_group("ray")  # all in one process, which starts one cluster
+pytestmark = [
+    pytest.mark.xdist_group("ray"),  # all in one process, which starts one cluster
+    pytest.mark.skipif(not RAY.exists(), reason="Ray is not installed: make .venv/installed-ray"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -56,6 +56,7 @@ def test_fresh_runs_again_and_replot_never(options, tmp_path):
     run_all("stem", run, [{"seed": 0}], options)
     fresh = Options(preset="quick", output=options.output, fresh=True)
     assert run_all("stem", run, [{"seed": 0}], fresh).n.tolist() == [2]
+    assert not list(tmp_path.rglob("*.replaced"))
     replot = Options(preset="quick", output=options.output, replot=True)
     assert run_all("stem", run, [{"seed": 0}], replot).n.tolist() == [2] and len(calls) == 2
     with pytest.raises(SystemExit, match=r"1 of 2 runs are not recorded.*seed=1"):

@@ -41,7 +41,7 @@ class Options:
 
     def workers(self, threads: int = 1) -> int:
         """Return how many runs of so many threads fill the cores or, on a GPU, how many small networks fill it."""
-        return RUNS_ON_A_GPU if self.torch_device().type == "cuda" else max(1, (os.cpu_count() or 1) // threads)
+        return RUNS_ON_A_GPU if self.torch_device().type == "cuda" else max(1, cores() // threads)
 
     @property
     def results_dir(self) -> Path:
@@ -60,6 +60,11 @@ class Options:
 
 
 DEFAULTS = Options()
+
+
+def cores() -> int:
+    """Return how many CPU cores this process may use: fewer than the machine has, where a scheduler says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Parser(argparse.ArgumentParser):

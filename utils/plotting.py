@@ -23,6 +23,7 @@ NARROW = 0.8 * WIDTH  # for single panels, which the report prints at 80% of the
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
 )  # fmt: skip
+LR_MIN, LR_MAX = r"$lr_\mathrm{min}$", r"$lr_\mathrm{max}$"  # in labels
 COLORS = {
     "perceptron": BLUE,
     "hinge": VERMILION,
@@ -70,6 +71,13 @@ def label_panels(axes: np.ndarray) -> None:
     """Write a, b, c, ... at the upper left of the axes."""
     for letter, ax in zip("abcdefghijklmnopqrstuvwxyz", axes.flat, strict=False):
         ax.set_title(letter, loc="left", fontweight="bold")
+
+
+def in_powers(value: float) -> str:
+    """Return a number as mathematical text for a label: 4.5 x 10^-5, or 10^-7."""
+    mantissa, exponent = f"{value:.1e}".split("e")
+    factor = "" if mantissa == "1.0" else rf"{mantissa} \times "
+    return rf"${factor}10^{{{int(exponent)}}}$"
 
 
 def in_percent(axis: Axis, decimals: int | None = None) -> None:

@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from utils.cli import cores
+
 RETRIES = 3  # of a run whose worker or node was lost; a run that raises is not tried again
 LOOPBACK = "127.0.0.1"
 CONNECT = 10  # seconds
@@ -73,7 +75,7 @@ def _connect(address, threads):
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         if address == LOCAL:
-            cpus = max(os.cpu_count() or 1, threads)
+            cpus = max(cores(), threads)
             ray.init("local", _node_ip_address=LOOPBACK, num_cpus=cpus, include_dashboard=False, **quiet)
         else:
             ray.init(address, **quiet)

@@ -26,6 +26,8 @@ from utils.files import UNFINISHED, locked, say, shown, warn
 from utils.provenance import environment
 from utils.records import read_record, record_name, to_json, write_json
 
+REPLACED = ".replaced"  # ending of a record that --fresh has set aside until there is a new one
+
 
 def run_all(
     stem: str,
@@ -47,6 +49,8 @@ def run_all(
     GPU where there are any. Columns: the config's keys, the result's, "seconds" and "environment".
     Ends the program with status 1 where a run raised (the others are recorded first), where with --replot a record is
     missing, and where the folder cannot be written; with 130 or 143 where it was interrupted, saying how to resume.
+    With --fresh all records in the folder are set aside first, so that after an interruption the same command without
+    --fresh does the rest; of several sweeps in one folder only the first must have it.
     With `allow_missing`, for sweeps of days, --replot says how many records are missing and returns the others.
     """
     folder = options.results_dir / stem
@@ -67,7 +71,7 @@ def run_all(
             attempts = _attempts_on_ray(run, todo, options, threads, gpu_share)
         else:
             attempts = _attempts(run, todo, options, workers)
-        _run(stem, todo, folder, attempts, pooled=workers > 1 and options.ray is None)
+        _run(stem, todo, folder, attempts, pooled=workers > 1 and options.ray is None, fresh=options.fresh)
     records = [record for path, config in paths.items() if (record := read_record(path, config)) is not None]
     if len(records) < len(paths) and not (options.replot and allow_missing):
         sys.exit(f"{stem}: {len(paths) - len(records)} records have vanished from {shown(folder)}; run it again.")
@@ -78,7 +82,7 @@ def run_all(
 
 
 def progress(items: Iterable, total: int, label: str) -> Iterator:
-    """Yield the items with a progress bar on a terminal, and with plain lines every ten seconds elsewhere."""
+    """Yield the items with a progress bar on a terminal; elsewhere with a line from time to time."""
     if sys.stderr is not None and sys.stderr.isatty():
         yield from tqdm(items, total=total, desc=label, leave=False)
         return
@@ -91,12 +95,15 @@ def progress(items: Iterable, total: int, label: str) -> Iterator:
             warn(f"{label}: {done}/{total} done, about {left:.0f} s left")
 
 
-def _run(stem, todo, folder, attempts, pooled):
+def _run(stem, todo, folder, attempts, pooled, fresh):
     if not todo:
         say(f"{stem}: every run is recorded in {shown(folder)}")
         return
-    say(f"{stem}: {len(todo)} runs to do, records in {shown(folder)}")
     _clear_litter(folder)
+    say(f"{stem}: {len(todo)} runs to do, records in {shown(folder)}")
+    if fresh:
+        for path in folder.glob("*.json"):
+            os.replace(path, f"{path}{REPLACED}")
     failed = []
     # Closed at once: an interruption while a record is written would else leave the workers to run all that is queued.
     with _resumable(stem, pooled), contextlib.closing(attempts):
@@ -106,6 +113,7 @@ def _run(stem, todo, folder, attempts, pooled):
                 failed.append(todo[path])
             elif record:
                 write_json(path, record)
+                Path(f"{path}{REPLACED}").unlink(missing_ok=True)
     if failed:
         listing = "\n".join(f"  {json.dumps(config)}" for config in failed)
         sys.exit(f"{stem}: {len(failed)} of {len(todo)} runs failed, the others are recorded:\n{listing}")
@@ -132,6 +140,8 @@ def _attempts(run, todo, options, workers):
 
 def _pool(run, todo, options, workers):
     """Yield (path, record, error) for each run as a process finishes it, and end early where a process is killed."""
+    # An interruption leaves no time to hand back the pool's semaphores, which are gone with the processes anyway.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(todo)), context, initializer=_follow_parent) as pool:
         try:

@@ -40,7 +40,7 @@ def split_in_batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
 def fastest_precision(device: torch.device) -> str:
     """Return the precision that a convolutional network trains fastest in: bfloat16 where the device multiplies it."""
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     return "bfloat16" if device.type == "cpu" and torch.cpu._is_avx512_bf16_supported() else "float32"
 
 

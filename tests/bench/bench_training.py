@@ -11,7 +11,6 @@ report/results/bench_training_<device>.json.
 
 import importlib.util
 import multiprocessing
-import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 
@@ -27,6 +26,7 @@ from coms6998_hw2.models import LeNet5, MiniGoogLeNet
 from coms6998_hw2.p3_lenet5 import preparation
 from utils import data
 from utils.cli import ROOT, Options
+from utils.cli import cores as available_cores
 from utils.intervals import geometric_interval, mean_interval
 from utils.provenance import environment
 from utils.records import write_summary
@@ -156,7 +156,7 @@ def matrix_rate(device, dtype) -> float:
 def main():
     """Time each way, print and write the table."""
     device = Options().torch_device()
-    cores = os.cpu_count()
+    cores = available_cores()
     pad = transforms.Compose([transforms.Pad(2), transforms.ToTensor(), transforms.Normalize((0.1,), (0.275,))])
     enlarge = transforms.Compose([transforms.Resize(32), transforms.ToTensor()])
     standardize = preparation(data.load("mnist", Options().data_dir, train=True)[0], standardized=True)
