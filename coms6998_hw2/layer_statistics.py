@@ -13,7 +13,7 @@ from utils.training import Trainer
 
 
 @torch.no_grad()
-def inputs_of(trainer: Trainer, pixels: torch.Tensor, kinds) -> dict[str, torch.Tensor]:
+def inputs_of(trainer: Trainer, pixels: torch.Tensor, kinds: type | tuple[type, ...]) -> dict[str, torch.Tensor]:
     """Return, by layer, what the modules of some kinds receive in evaluation mode: (samples, units), float64.
 
     A convolution's maps count each position as a sample.

@@ -9,6 +9,7 @@ Rates are positive and increase; a loss that is not finite (diverged) counts as 
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from utils.intervals import with_nan
 
@@ -20,7 +21,7 @@ SMALLEST_FALL = 0.05  # of the plateau: a curve that falls by less does not fall
 SMOOTHING = 0.98  # weight of the old average, fastai's
 
 
-def falling_range(rates, losses) -> tuple[float, float]:
+def falling_range(rates: ArrayLike, losses: ArrayLike) -> tuple[float, float]:
     """Return the rates at which the loss begins and stops to fall, on the way to its minimum.
 
     The plateau is the median loss before the minimum that is nearest to the curve's start (its first third, at least
@@ -47,7 +48,7 @@ def _lowest_and_plateau(curve):
     return lowest, float(np.median(curve[: max(2, lowest // 3)]))
 
 
-def valley(rates, losses) -> float:
+def valley(rates: ArrayLike, losses: ArrayLike) -> float:
     """Return fastai's suggestion: near the middle of the longest decreasing subsequence of losses.
 
     With thirds of its length L, rounded down as fastai does: start + int(L / 3) + int(L / 6).
@@ -62,14 +63,14 @@ def valley(rates, losses) -> float:
     return float(rates[end - int(length[end]) + int(third) + int(third / 2)])
 
 
-def at_rates(rates, losses, wanted) -> np.ndarray:
+def at_rates(rates: ArrayLike, losses: ArrayLike, wanted: ArrayLike) -> np.ndarray:
     """Return the losses (wanted,) of a curve, linear in the logarithm of the rate, at other rates; NaN beyond it."""
     rates, losses = np.asarray(rates, float), np.asarray(losses, float)
     finite = np.isfinite(losses)
     return np.interp(np.log(wanted), np.log(rates[finite]), losses[finite], left=np.nan, right=np.nan)
 
 
-def batch_size_range(sizes, losses) -> tuple[float, float]:
+def batch_size_range(sizes: ArrayLike, losses: ArrayLike) -> tuple[float, float]:
     """Return (b_min, b_max), where the loss begins to rise with the batch size and where it stops rising.
 
     By g = eps N / B the loss falls with 1 / B as it does with the rate: the rule is `falling_range`. Raises its
@@ -107,7 +108,7 @@ def mirrored(summary: dict, rate_summary: dict, momentum: float) -> list[dict]:
     ]  # fmt: skip
 
 
-def debiased_average(losses, weight: float = SMOOTHING) -> np.ndarray:
+def debiased_average(losses: ArrayLike, weight: float = SMOOTHING) -> np.ndarray:
     """Return the exponential moving average (n,), each value divided by the sum of its weights.
 
     So it does not start at zero, as one without that division would. It stops being finite where the losses do.
@@ -119,7 +120,7 @@ def debiased_average(losses, weight: float = SMOOTHING) -> np.ndarray:
     return smoothed
 
 
-def running_mean_of_epoch(losses, epoch_length: int) -> np.ndarray:
+def running_mean_of_epoch(losses: ArrayLike, epoch_length: int) -> np.ndarray:
     """Return the mean since the epoch began (n,), which Keras hands to a callback at the end of each batch."""
     losses = np.asarray(losses, float)
     parts = [losses[i : i + epoch_length] for i in range(0, len(losses), epoch_length)]

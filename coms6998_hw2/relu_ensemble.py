@@ -89,7 +89,9 @@ def _signals(layers, x, slope):
     return z, inputs, positive
 
 
-def gradients(layers: list[tuple], x, y, share, slope, power: int) -> list[tuple]:
+def gradients(
+    layers: list[tuple], x: torch.Tensor, y: torch.Tensor, share: torch.Tensor, slope: torch.Tensor, power: int
+) -> list[tuple]:
     """Return the gradients of every network's own loss, shaped like the layers: the chain rule, written out.
 
     The loss is the mean over the batch of |output - y|^power, power 2 or 1, for x, y (R, batch); share (batch,) is

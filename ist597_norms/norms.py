@@ -6,7 +6,8 @@
     w = weight_norm(v, g, axes=(0, 1, 2))
 
 Variances are biased (divided by N), eps stands inside the root, and x is centered before it is squared: E[x^2] - E[x]^2
-cancels for a large mean. Any floating dtype; eager or inside tf.function; gradients by tf.GradientTape.
+cancels for a large mean. Any floating dtype (for `weight_norm_init` one that NumPy knows, so not bfloat16); eager or
+inside tf.function; gradients by tf.GradientTape.
 """
 
 import numpy as np

@@ -5,6 +5,8 @@ mine = with_gradients(lambda t: ours("batch", t), tensors, ["x", "gamma"])   {"o
 theirs = REFERENCES["library"]("batch", tensors, ["x", "gamma"])             the same from someone else
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
@@ -55,14 +57,20 @@ def ours(norm: str, tensors: dict) -> tf.Tensor:
     return x @ w if rank == 2 else tf.nn.conv2d(x, w, 1, "SAME")
 
 
-def with_gradients(forward, tensors: dict, names: list[str]) -> dict[str, np.ndarray]:
+def with_gradients(forward: Callable, tensors: dict, names: list[str]) -> dict[str, np.ndarray]:
     """Return the output of forward(tensors) and the gradients d<name> of sum(weights * output), as arrays."""
     variables = {name: tf.Variable(value) for name, value in tensors.items()}
     with tf.GradientTape() as tape:
         output = forward(variables)
         loss = tf.reduce_sum(variables["weights"] * output)
     gradients = tape.gradient(loss, [variables[name] for name in names])
-    return {"output": output.numpy(), **{f"d{n}": g.numpy() for n, g in zip(names, gradients, strict=True)}}
+    return _named(output, gradients, names)
+
+
+def _named(output, gradients, names):
+    """Return the output and the gradients d<name> as arrays."""
+    found = {f"d{name}": gradient.numpy() for name, gradient in zip(names, gradients, strict=True)}
+    return {"output": output.numpy(), **found}
 
 
 def by_library(norm: str, tensors: dict, names: list[str]) -> dict[str, np.ndarray]:
@@ -98,7 +106,7 @@ def by_library(norm: str, tensors: dict, names: list[str]) -> dict[str, np.ndarr
         output = layer(variable, **arguments)
         loss = tf.reduce_sum(tensors["weights"] * output)
     gradients = tape.gradient(loss, [variable if name == "x" else parameters[name] for name in names])
-    return {"output": output.numpy(), **{f"d{n}": g.numpy() for n, g in zip(names, gradients, strict=True)}}
+    return _named(output, gradients, names)
 
 
 def by_torch(norm: str, tensors: dict, names: list[str]) -> dict[str, np.ndarray]:
@@ -121,7 +129,7 @@ def by_torch(norm: str, tensors: dict, names: list[str]) -> dict[str, np.ndarray
     if convolutional and norm != "layer":
         output = output.permute(0, 2, 3, 1)
     gradients = torch.autograd.grad((t["weights"] * output).sum(), [t[name] for name in names])
-    return {"output": output.detach().numpy(), **{f"d{n}": g.numpy() for n, g in zip(names, gradients, strict=True)}}
+    return _named(output.detach(), gradients, names)
 
 
 def by_differences(norm: str, tensors: dict, names: list[str]) -> dict[str, np.ndarray]:

@@ -10,7 +10,6 @@ import datetime
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import typst
@@ -36,7 +35,8 @@ def draw_figures(options: Options) -> None:
     scripts = sorted(path for folder in ("ist597_norms", "coms6998_hw2") for path in (ROOT / folder).glob("p*.py"))
     unfinished = [path for path in scripts if not (options.results_dir / f"{path.stem}.json").exists()]
     for path in unfinished:
-        say(f"{path.stem}: not run to its end yet ({options.results_dir / path.stem}.json is missing); not drawn")
+        missing = shown(options.results_dir / f"{path.stem}.json")
+        say(f"{path.stem}: not run to its end yet ({missing} is missing); not drawn")
     commands = [[path] for path in scripts if path not in unfinished]
     lenet5 = [path for path in scripts if (options.results_dir / f"{path.stem}_lenet5.json").exists()]
     fourth = [command for command in commands if command[0].stem.startswith("p4_")]
@@ -58,13 +58,7 @@ def compile_report(source: Path, options: Options, root: Path = ROOT) -> Path:
 
     The source, the results and the figures must lie below `root`: typst reads nothing outside it.
     """
-    target = options.results_dir.parent / f"{source.stem}.pdf"
-    stems = sorted(path.stem for path in options.results_dir.glob("*.json"))
-    inputs = {"preset": options.preset, "finished": ",".join(stems)}
-    for name, folder in (("results", options.results_dir), ("figures", options.figures_dir)):
-        if not folder.resolve().is_relative_to(root):
-            sys.exit(f"{source.stem}: {folder} is outside {root}, where typst cannot read it; choose another --output.")
-        inputs[name] = "/" + folder.resolve().relative_to(root).as_posix()
+    target, inputs = options.results_dir.parent / f"{source.stem}.pdf", _inputs(options, root)
     try:
         pdf = typst.compile(source, root=root, sys_inputs=inputs, ignore_system_fonts=True, timestamp=TIMESTAMP)
     except typst.TypstError as error:
@@ -74,9 +68,21 @@ def compile_report(source: Path, options: Options, root: Path = ROOT) -> Path:
     return target
 
 
+def _inputs(options, root):
+    """Return what the .typ files are told: the preset, and where the results and figures are, seen from the root."""
+    stems = sorted(path.stem for path in options.results_dir.glob("*.json"))
+    inputs = {"preset": options.preset, "finished": ",".join(stems)}
+    for name, folder in (("results", options.results_dir), ("figures", options.figures_dir)):
+        if not folder.resolve().is_relative_to(root):
+            sys.exit(f"{folder} is outside {root}, where typst cannot read it; choose another --output.")
+        inputs[name] = "/" + folder.resolve().relative_to(root).as_posix()
+    return inputs
+
+
 def main(argv: list[str] | None = None) -> None:
     """Draw, then compile."""
-    options = replace(parse_args(__doc__, argv), replot=True)
+    options = parse_args(__doc__, argv, runs=False)
+    _inputs(options, ROOT)  # else the figures would be drawn in vain
     draw_figures(options)
     for source in sorted((ROOT / "report").glob("*.typ")):
         if source.stem != "template":

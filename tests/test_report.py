@@ -71,11 +71,22 @@ def test_a_range_test_that_never_falls_stops_no_report(copy):
     assert pdf.read_bytes() != (REPORT / "coms6998_hw2.pdf").read_bytes()  # what it would have read is left out
 
 
-def test_a_script_that_cannot_draw_stops_the_build(copy):
-    root, options = copy
-    next((options.results_dir / "p1_perceptron").iterdir()).unlink()
-    words = [sys.executable, REPORT / "build.py", "--output", root / "report"]
+def test_a_folder_outside_of_the_project_is_refused_before_anything_is_drawn(tmp_path):
+    words = [sys.executable, REPORT / "build.py", "--output", tmp_path / "elsewhere"]
     done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 1 and "is outside" in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_a_script_that_cannot_draw_stops_the_build(copy, tmp_path):
+    _, options = copy
+    output = ROOT / "build" / tmp_path.name  # typst reads nothing outside of the project
+    try:
+        shutil.copytree(options.results_dir, output / "results")
+        next((output / "results" / "p1_perceptron").iterdir()).unlink()
+        words = [sys.executable, REPORT / "build.py", "--output", output]
+        done = subprocess.run(words, capture_output=True, text=True)
+    finally:
+        shutil.rmtree(output)
     assert done.returncode == 1 and "are not recorded" in done.stderr and "the PDFs were not built" in done.stderr
 
 

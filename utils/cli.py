@@ -73,12 +73,16 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse_args(
-    doc: str, argv: list[str] | None = None, datasets: tuple[str, ...] = (), networks: tuple[str, ...] = ()
+    doc: str,
+    argv: list[str] | None = None,
+    datasets: tuple[str, ...] = (),
+    networks: tuple[str, ...] = (),
+    runs: bool = True,
 ) -> Options:
     """Return the options in `argv` (default: the process's own); `doc` is the script's docstring, shown by --help.
 
     A script that works on several `datasets` has the flag --dataset too, which by default is the first of them; and one
-    that trains several `networks`, --network.
+    that trains several `networks`, --network. Without `runs` there are no flags that say how to run: nothing is.
     A flag or value that does not exist prints one sentence and exits with status 2 before anything is written.
     """
     parser = _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
@@ -88,20 +92,12 @@ def parse_args(
         default="full",
         help="full: the assignment's protocol, into report/ and figures/; quick: the same on less, into build/quick/",
     )
-    again = parser.add_mutually_exclusive_group()
-    again.add_argument("--fresh", action="store_true", help="run again even where a valid record exists")
-    again.add_argument("--replot", action="store_true", help="only draw and summarise what is recorded")
-    parser.add_argument(
-        "--device", choices=DEVICES, default="auto", help="where to compute (default: on a GPU if there is one)"
-    )
+    if runs:
+        _add_flags_of_runs(parser)
     parser.add_argument(
         "--data-dir", type=Path, default=ROOT / "data", metavar="DIR", help="the data sets (default: data/)"
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help="put results/ and figures/ here instead")
-    parser.add_argument(
-        "--ray", nargs="?", const="local", metavar="ADDRESS",
-        help="spread the runs over the Ray cluster there (without an address: one started on this machine)",
-    )  # fmt: skip
     if datasets:
         parser.add_argument(
             "--dataset", choices=datasets, default=datasets[0], help="the images (default: %(default)s)"
@@ -129,6 +125,19 @@ def parse_args(
     # A run may be computed by a process with another working directory.
     output = options.output and options.output.absolute()
     return replace(options, data_dir=options.data_dir.absolute(), output=output)
+
+
+def _add_flags_of_runs(parser):
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--fresh", action="store_true", help="run again even where a valid record exists")
+    again.add_argument("--replot", action="store_true", help="only draw and summarise what is recorded")
+    parser.add_argument(
+        "--device", choices=DEVICES, default="auto", help="where to compute (default: on a GPU if there is one)"
+    )
+    parser.add_argument(
+        "--ray", nargs="?", const="local", metavar="ADDRESS",
+        help="spread the runs over the Ray cluster there (without an address: one started on this machine)",
+    )  # fmt: skip
 
 
 def _has_cuda() -> bool:

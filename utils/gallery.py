@@ -48,7 +48,7 @@ def contact_sheet(options: Options) -> Path:
 
 def main(argv: list[str] | None = None) -> None:
     """Draw the contact sheet of a preset's figures."""
-    contact_sheet(parse_args(__doc__, argv))
+    contact_sheet(parse_args(__doc__, argv, runs=False))
 
 
 if __name__ == "__main__":
