@@ -31,7 +31,7 @@ def estimates(small: ArrayLike, big: ArrayLike, b_small: int, b_big: int) -> tup
 
 
 def noise_scale(small: ArrayLike, big: ArrayLike, b_small: int, b_big: int) -> float:
-    """Return the noise scale, the mean noise over the mean signal; infinite where the signal is not told from zero.
+    """Return the noise scale, the mean noise over the mean signal; infinite where the signal is not positive.
 
     small, big (steps,), b_small, b_big: see `estimates`. Averaged separately, divided last: a mean of ratios would be
     biased.

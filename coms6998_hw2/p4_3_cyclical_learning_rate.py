@@ -170,7 +170,8 @@ def summarise(frame: pd.DataFrame) -> dict:
 def _end_minus_peak(step_epochs: int, cycle: int, accuracies: list[float]) -> float:
     """Return the accuracy after a cycle minus the one after half of it; NaN where the run stopped before."""
     peak, end = ((2 * cycle + half) * step_epochs - 1 for half in (1, 2))
-    return np.array(accuracies, float)[end] - accuracies[peak] if end < len(accuracies) else np.nan
+    values = np.array(accuracies, float)  # None, after a stop, is NaN
+    return values[end] - values[peak] if end < len(values) else np.nan
 
 
 def draw(frame: pd.DataFrame, summary: dict) -> Figure:

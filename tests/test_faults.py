@@ -155,26 +155,6 @@ def test_an_interrupted_sweep_says_how_to_resume(tmp_path, workers, number, stat
     assert "leaked" not in said
 
 
-@fault(
-    "`--fresh` is interrupted", "the same command without it redoes the rest; old records are set aside until replaced"
-)
-def test_an_interrupted_fresh_start_goes_on_without_it(tmp_path):
-    settings, folder = {"runs": 6, "pause": 0.2}, tmp_path / "results" / "sweep"
-    complete(tmp_path, **settings)
-    for path in paths(tmp_path):  # of another code, say
-        path.write_text(path.read_text().replace('"result": {', '"result": {"old": 1, '))
-    process = start(tmp_path, "--fresh", **settings)
-    for left in (6, 5):  # all are set aside, and one is replaced
-        while len(list(folder.glob("*.replaced"))) != left:
-            assert process.poll() is None, finish(process)
-    process.send_signal(signal.SIGINT)
-    status, said = finish(process)
-    old, new = len(list(folder.glob("*.replaced"))), len(paths(tmp_path))
-    assert status == 130 and RESUME in said and 0 < new == 6 - old, said
-    assert not any("old" in result for result in complete(tmp_path, **settings).values())
-    assert len(paths(tmp_path)) == 6 and not list(folder.glob("*.replaced"))
-
-
 @fault("the sweep is killed while its workers compute", "the workers end too")
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     process = start(tmp_path, runs=1000, pause=0.05, workers=2)

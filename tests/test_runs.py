@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,27 @@ def test_a_recorded_run_is_not_run_again_and_a_changed_one_is(options):
     assert len(ran) == 1
     frame = run_all("stem", run, [{**config, "x": 2}], options)
     assert len(ran) == 2 and frame.value.tolist() == [2] and len(records(options)) == 1
+
+
+@fault(
+    "`--fresh` is interrupted", "the same command without it redoes the rest; old records are set aside until replaced"
+)
+def test_an_interrupted_fresh_start_goes_on_without_it(options):
+    configs, folder = [{"seed": seed} for seed in range(3)], options.results_dir / "stem"
+    run_all("stem", lambda config: {"code": "old"}, configs, options)
+
+    def interrupted(config):
+        if config["seed"] == 1:
+            raise KeyboardInterrupt
+        return {"code": "new"}
+
+    with pytest.raises(SystemExit, match="130"):
+        run_all("stem", interrupted, configs, replace(options, fresh=True))
+    names = sorted(path.name for path in folder.iterdir() if path.name.startswith("seed"))
+    assert names == ["seed=0.json", "seed=1.json.replaced", "seed=2.json.replaced"]
+    ran = []
+    frame = run_all("stem", lambda config: ran.append(config["seed"]) or {"code": "new"}, configs, options)
+    assert ran == [1, 2] and frame.code.tolist() == ["new"] * 3 and not list(folder.glob("*.replaced"))
 
 
 def test_fresh_runs_again_and_replot_never(options, tmp_path):
