@@ -33,7 +33,8 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
     for row, variant in enumerate(LABELS):
         rows, color = chosen(frame, summary, variant), plotting.COLORS[variant]
         for ax, key in zip(axes[0, :2], ("train_loss", "validation_loss"), strict=True):
-            plotting.show_seeds(ax, rows[key], color, first=1, style="." + STYLES[variant], label=LABELS[variant])
+            style = STYLES[variant] if variant == "bn_input" else "." + STYLES[variant]
+            plotting.show_seeds(ax, rows[key], color, first=1, style=style, label=LABELS[variant])
         plotting.show_end(axes[0, 2], row, rows.test_accuracy, summary["test_accuracy"][variant], color)
     axes[0, 0].set(xlabel="epoch", ylabel="training loss", yscale="log")
     axes[0, 1].set(xlabel="epoch", ylabel="validation loss", yscale="log")
@@ -103,15 +104,23 @@ def draw_causes(frame: pd.DataFrame, summary: dict) -> Figure:
 
 
 def draw_images(frame: pd.DataFrame, summary: dict) -> Figure:
-    """Return the last figure: test error against the number of training images."""
-    figure, axes = plotting.subplots(1, 1, height=2.6, width=plotting.NARROW)
-    ax, main = axes[0, 0], summary["protocol"]["images"]
-    scores = {int(n): row["test_accuracy"] for n, row in summary["images"].items()} | {main: summary["test_accuracy"]}
-    order = sorted(scores)
-    for variant in LABELS:
-        errors = [{key: 1 - scores[n][variant][key] for key in ("low", "mean", "high")} for n in order]
-        look = {"color": plotting.COLORS[variant], "marker": "o", "linestyle": STYLES[variant]}
-        plotting.show_interval(ax, order, errors, label=LABELS[variant], **look)
+    """Return the last figure: test error against the number of training images, every seed beside its mean."""
+    figure, axes = plotting.subplots(1, 1, height=3.2)
+    ax, protocol = axes[0, 0], summary["protocol"]
+    whole = {key: summary[key] for key in ("learning_rate", "test_accuracy")} | {"epochs": protocol["epochs"]}
+    sizes = {int(n): row for n, row in summary["images"].items()} | {protocol["images"]: whole}
+    order = sorted(sizes)
+    for variant, beside in zip(LABELS, np.geomspace(0.75, 1 / 0.75, len(LABELS)), strict=True):
+        color, x = plotting.COLORS[variant], np.array(order) * beside
+        scores = [sizes[n]["test_accuracy"][variant] for n in order]
+        low, mean, high = (1 - np.array([score[key] for score in scores], float) for key in ("high", "mean", "low"))
+        ax.errorbar(x, mean, [mean - low, high - mean], color=color, label=LABELS[variant], linestyle=STYLES[variant],
+                    linewidth=0.5, elinewidth=1.2, marker="o", markersize=3)  # fmt: skip
+        for n, position in zip(order, x, strict=True):
+            size = sizes[n]
+            runs = frame[(frame.variant == variant) & (frame.images == n) & (frame.epochs == size["epochs"])]
+            errors = 1 - runs[runs.learning_rate == size["learning_rate"][variant]].test_accuracy
+            ax.plot([position * 1.04] * len(errors), errors, ".", color=color, alpha=0.6, markersize=3)
     ax.set(xlabel="training images", ylabel="test error", xscale="log", yscale="log")
     ax.set_xticks(order, [f"{n:,}" for n in order])
     ax.set_yticks([0.01, 0.02, 0.05, 0.1])

@@ -45,22 +45,24 @@ def few_images(rows: pd.DataFrame) -> dict:
         "train_accuracy": {variant: mean_interval(own.final_train_accuracy) for variant, own in runs.items()},
         "test_accuracy": {variant: mean_interval(score) for variant, score in scores.items()},
         "minus_none": {variant: mean_interval(score - scores["none"]) for variant, score in scores.items()},
+        "minus_bn": {variant: mean_interval(score - scores["bn"]) for variant, score in scores.items()},
         "dropout_bn_minus_bn_dropout": mean_interval(scores["dropout_bn"] - scores["bn_dropout"]),
     }
 
 
 def differences(test: dict) -> dict:
-    """Return intervals of paired differences of the variants' test accuracies (seeds,), and of the interaction.
+    """Return intervals of paired differences of the variants' test accuracies (seeds,), and of the interactions.
 
-    "beyond_the_sum": what batch norm and dropout together change beyond the sum of what each changes alone.
+    "beyond_the_sum": what batch norm and dropout together change, in each order, beyond the sum of what each changes
+    alone.
     """
     pairs = (("bn", "none"), ("bn_input", "bn"), ("dropout", "none"), ("dropout", "bn"), ("dropout", "bn_input"),
-             ("bn_dropout", "bn"), ("bn_dropout", "dropout"), ("bn_dropout", "none"),
+             ("bn_dropout", "bn"), ("bn_dropout", "dropout"), ("dropout_bn", "bn"), ("dropout_bn", "dropout"),
              ("dropout_bn", "bn_dropout"))  # fmt: skip
-    interaction = test["bn_dropout"] - test["bn"] - test["dropout"] + test["none"]
+    alone = test["bn"] + test["dropout"] - test["none"]
     return {
         **{f"{a}_minus_{b}": mean_interval(test[a] - test[b]) for a, b in pairs},
-        "beyond_the_sum": mean_interval(interaction),
+        "beyond_the_sum": {both: mean_interval(test[both] - alone) for both in ("bn_dropout", "dropout_bn")},
     }
 
 

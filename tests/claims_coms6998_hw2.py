@@ -106,9 +106,10 @@ CLAIMS = PROBLEM_4 | {
     "dropout's running training loss is not its training loss": lambda: (
         P3["running_train_loss"]["dropout"]["low"] > 2 * P3["final_train_loss"]["dropout"]["high"]
     ),
-    "dropout raises the correlation between units": lambda: (
-        P3["correlation"]["dropout"]["f6"]["low"] > P3["correlation"]["none"]["f6"]["high"]
-        and P3["correlation"]["bn"]["f6"]["high"] < P3["correlation"]["none"]["f6"]["low"]
+    "dropout raises the correlation between units": lambda: all(
+        P3["correlation"]["dropout"][layer]["low"] > P3["correlation"]["none"][layer]["high"]
+        and P3["correlation"]["bn"][layer]["high"] < P3["correlation"]["none"][layer]["low"]
+        for layer in ("c5", "f6")
     ),
     "the deep layers drift less with batch norm, C1's mean more": lambda: (
         all(P3["drift"]["bn"][layer]["high"] < P3["drift"]["none"][layer]["low"] for layer in ("c5", "f6"))
@@ -139,16 +140,20 @@ CLAIMS = PROBLEM_4 | {
         P3["differences"]["dropout_minus_bn"]["high"] < 0 and P3["differences"]["dropout_minus_bn_input"]["high"] < 0
     ),
     "both stay far below batch norm alone at either rate": lambda: all(
-        P3[key]["bn_dropout_minus_bn"]["high"] < -0.015 for key in ("differences", "common_differences")
+        P3[key][f"{both}_minus_bn"]["high"] < -0.008
+        for key in ("differences", "common_differences")
+        for both in ("bn_dropout", "dropout_bn")
     ),
     "twice the epochs mend little of what dropout costs": lambda: (
-        0
-        < P3["long"]["dropout"]["test_accuracy"]["mean"] - P3["test_accuracy"]["dropout"]["mean"]
-        < -0.2 * P3["differences"]["dropout_minus_none"]["mean"]
+        0 < P3["long"]["dropout"]["minus_short"]["high"] < -0.5 * P3["differences"]["dropout_minus_none"]["mean"]
     ),
-    "larger rates are far worse for dropout": lambda: all(
-        P3["validation_at_rate"]["dropout"][rate]["mean"] < P3["validation_at_rate"]["dropout"]["0.03"]["low"] - 0.02
-        for rate in ("0.1", "0.3")
+    "twice the epochs do not bring both to batch norm alone": lambda: all(
+        P3["long"][both]["test_accuracy"]["high"] < P3["test_accuracy"]["bn"]["low"] - 0.005
+        for both in ("bn_dropout", "dropout_bn")
+    ),
+    "larger rates are far worse for dropout": lambda: (
+        all(_dropouts(rate)["mean"] < _dropouts(0.03)["low"] - 0.02 for rate in (0.1, 0.3))
+        and all(_dropouts(rate)["mean"] < _dropouts(0.03)["mean"] for rate in (0.003, 0.01))
     ),
     "no best rate lies at an end of what was tried": lambda: all(
         min(tried) < best < max(tried)
@@ -158,8 +163,13 @@ CLAIMS = PROBLEM_4 | {
         ]
     ),
     "both are no better than dropout alone": lambda: (
-        P3["differences"]["bn_dropout_minus_dropout"]["mean"] < 0
+        P3["differences"]["bn_dropout_minus_dropout"]["low"] < 0 < P3["differences"]["bn_dropout_minus_dropout"]["high"]
         and P3["common_differences"]["bn_dropout_minus_dropout"]["high"] < 0
+    ),
+    "dropout first is better than dropout alone at its own rate": lambda: (
+        P3["differences"]["dropout_bn_minus_dropout"]["low"] > 0
+        and P3["common_differences"]["dropout_bn_minus_dropout"]["mean"] > 0
+        and P3["common_differences"]["dropout_bn_minus_dropout"]["low"] < 0
     ),
     "batch norm's gain grows with fewer images": lambda: (
         0 < P3["differences"]["bn_minus_none"]["high"] < P3["images"]["5500"]["minus_none"]["bn"]["low"]
@@ -174,6 +184,7 @@ CLAIMS = PROBLEM_4 | {
     ),
     "with few images and many epochs dropout fits them": lambda: (
         P3["images"]["550"]["train_accuracy"]["dropout"]["low"] > 0.99
+        and P3["images"]["5500"]["train_accuracy"]["dropout"]["high"] < 0.98
     ),
     "nothing is better than batch norm alone with few images either": lambda: all(
         accuracies["bn"]["mean"] >= max(interval["mean"] for interval in accuracies.values()) - 1e-4
@@ -183,9 +194,24 @@ CLAIMS = PROBLEM_4 | {
         row["dropout_bn_minus_bn_dropout"]["low"] < 0 < row["dropout_bn_minus_bn_dropout"]["high"]
         for row in P3["images"].values()
     ),
+    "with the fewest images both are not told from batch norm alone": lambda: all(
+        P3["images"]["550"]["minus_bn"][both]["low"] < 0 < P3["images"]["550"]["minus_bn"][both]["high"]
+        for both in ("bn_dropout", "dropout_bn")
+    ),
     "the benefits do not add up": lambda: all(
-        P3[key]["beyond_the_sum"]["mean"] < 0 and P3[key]["dropout_minus_none"]["high"] < 0
+        P3[key]["dropout_minus_none"]["high"] < 0 and P3[key][f"{both}_minus_bn"]["high"] < 0
         for key in ("differences", "common_differences")
+        for both in ("bn_dropout", "dropout_bn")
+    ),
+    "of the interactions one is resolved": lambda: (
+        [
+            (key, both)
+            for key in ("differences", "common_differences")
+            for both, interval in P3[key]["beyond_the_sum"].items()
+            if not interval["low"] < 0 < interval["high"]
+        ]
+        == [("common_differences", "bn_dropout")]
+        and P3["common_differences"]["beyond_the_sum"]["bn_dropout"]["high"] < 0
     ),
     "right before batch norm dropout shifts the variance": lambda: (
         0.4 < P3["variance_shift"]["dropout_bn"]["c1"]["mean"] < 0.55
@@ -195,8 +221,14 @@ CLAIMS = PROBLEM_4 | {
     "and yet that order is the more accurate one here": lambda: all(
         P3[key]["dropout_bn_minus_bn_dropout"]["low"] > 0 for key in ("differences", "common_differences")
     ),
-    "that order fits the training images better": lambda: (
+    "the noise is weaker in that order": lambda: (
+        P3["running_train_loss"]["dropout_bn"]["high"] < 0.7 * P3["running_train_loss"]["bn_dropout"]["low"]
+        and abs(P3["final_train_loss"]["dropout_bn"]["mean"] / P3["final_train_loss"]["bn_dropout"]["mean"] - 1) < 0.1
+    ),
+    "that order has the higher training accuracy, and no lower loss": lambda: (
         P3["final_train_accuracy"]["dropout_bn"]["low"] > P3["final_train_accuracy"]["bn_dropout"]["high"]
+        and P3["final_train_loss"]["dropout_bn"]["mean"] > P3["final_train_loss"]["bn_dropout"]["mean"]
+        and P3["test_loss"]["dropout_bn"]["mean"] > P3["test_loss"]["bn_dropout"]["mean"]
     ),
     "none and the best variant are as accurate as others report": lambda: (
         P3["test_accuracy"]["none"]["mean"] >= 0.989 and P3["test_accuracy"]["bn"]["mean"] >= 0.992
@@ -212,6 +244,10 @@ CHECKS = {
         and abs(P22["leaky_10_hidden"]["collapsed"]["fraction"] - 0.11) < 4 * 0.01
     ),
 }
+
+
+def _dropouts(rate):
+    return P3["validation_at_rate"]["dropout"][f"{rate:g}"]
 
 
 def _error(value):

@@ -9,6 +9,7 @@ from torch import nn
 from coms6998_hw2 import p3_lenet5 as p3
 from coms6998_hw2.layer_statistics import co_adaptation, drift, inputs_of, noise_of_running_mean, variance_shift
 from coms6998_hw2.lenet5_figures import LAYERS
+from coms6998_hw2.lenet5_intervals import differences
 from coms6998_hw2.models import LeNet5
 from utils import data
 from utils.training import Trainer, on_device
@@ -130,10 +131,14 @@ def test_the_schedule_ends_at_zero_and_starts_at_the_rate():
     assert np.all(np.diff(rates) < 0)
 
 
+def scored(configs, score):
+    """Return runs of these configs, of which `score` tells the last validation accuracy."""
+    return pd.DataFrame([{**config, "validation_accuracy": [score(config)]} for config in configs])
+
+
 def test_every_run_of_the_protocol_is_there_once():
     configs = p3.configs("full")
-    scores = [0.8 + 0.1 * (config["learning_rate"] == 0.1) for config in configs]
-    frame = pd.DataFrame([{**c, "validation_accuracy": [score]} for c, score in zip(configs, scores, strict=True)])
+    frame = scored(configs, lambda config: 0.8 + 0.1 * (config["learning_rate"] == 0.1))
     configs += p3.repeated_configs("full", frame)
     names = [config["name"] for config in configs]
     assert len(set(names)) == len(names)
@@ -148,13 +153,33 @@ def test_every_run_of_the_protocol_is_there_once():
 def test_a_best_rate_at_an_end_of_the_grid_is_tried_past_it():
     best = {"none": 0.03, "bn": 0.1, "bn_input": 0.1, "dropout": 0.01, "bn_dropout": 0.3, "dropout_bn": 0.3}
     grid = p3.configs("full")
-    frame = pd.DataFrame(
-        [{**c, "validation_accuracy": [0.9 + 0.05 * (c["learning_rate"] == best[c["variant"]])]} for c in grid]
-    )
+    frame = scored(grid, lambda config: 0.9 + 0.05 * (config["learning_rate"] == best[config["variant"]]))
     beyond = p3.beyond_configs("full", frame)
     assert {(c["variant"], c["learning_rate"]) for c in beyond} == {("dropout", 0.003), ("bn_dropout", 1.0),
                                                                    ("dropout_bn", 1.0)}  # fmt: skip
     assert len(beyond) == 9 and {c["seed"] for c in beyond} == {0}  # three sizes of the training set
+
+
+def test_more_epochs_are_run_at_each_variants_own_rate_which_the_first_seed_alone_does_not_decide():
+    first = scored(p3.configs("full"), lambda config: 0.8 + 0.1 * (config["learning_rate"] == 0.1))
+    repeated = p3.repeated_configs("full", first)
+    # With the first seed 0.1 was ahead of all; with the others it is behind the common rate for dropout.
+    others = scored(repeated, lambda config: 0.7 if config["variant"] == "dropout" else 0.9)
+    longer = p3.long_configs("full", pd.concat([first, others]))
+    rates = {config["variant"]: config["learning_rate"] for config in longer}
+    assert rates == {"bn": 0.1, "dropout": p3.COMMON_RATE, "bn_dropout": 0.1, "dropout_bn": 0.1}
+    assert {(config["images"], config["epochs"]) for config in longer} == {(55_000, 40)}
+    assert len({config["name"] for config in longer}) == 4 * 3
+
+
+def test_the_interaction_is_what_both_change_beyond_the_sum():
+    changes = {"none": 0.0, "bn": 0.02, "bn_input": 0.02, "dropout": -0.01, "bn_dropout": 0.01, "dropout_bn": 0.03}
+    own = np.array([0.90, 0.91, 0.93])  # of the seed: no part of a paired difference
+    found = differences({variant: own + change for variant, change in changes.items()})
+    assert found["beyond_the_sum"]["bn_dropout"]["mean"] == pytest.approx(0)
+    assert found["beyond_the_sum"]["dropout_bn"]["mean"] == pytest.approx(0.02)
+    assert found["dropout_bn_minus_bn"]["mean"] == pytest.approx(0.01)
+    assert found["dropout_bn_minus_bn"]["high"] == pytest.approx(0.01)
 
 
 def test_with_few_images_fewer_epochs_are_evaluated_and_the_last_always(dataset):

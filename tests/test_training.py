@@ -127,6 +127,15 @@ def test_replayed_passes_are_the_plain_ones():
     assert plain[0][-1] < plain[0][0]
 
 
+def test_other_labels_of_the_same_pixels_are_not_replayed_with_the_old_ones():
+    def loss(kind):
+        torch.manual_seed(0)
+        ours = kind(LeNet5(), CPU, scale, learning_rate=0.1)
+        return [ours.train(PIXELS, labels, [np.arange(64)], [1e-9])[0] for labels in (LABELS, (LABELS + 1) % 10)]
+
+    assert loss(Replaying) == loss(Trainer)
+
+
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 
 

@@ -178,10 +178,11 @@ class Trainer:
         """Add the gradient of scale * (sum of the losses of these images); return that sum, scaled."""
         if self._graphs is None:
             return self._pass(pixels, labels, plan, scale)
-        key = (len(plan), pixels.data_ptr())
+        key = (len(plan), pixels.data_ptr(), labels.data_ptr())
         if key not in self._graphs:
-            self._graphs[key] = self._capture(pixels, labels, plan)
-        graph, static_plan, static_scale, loss = self._graphs[key]
+            # A graph reads pixels and labels where they lay: they are kept, so that nothing else comes to lie there.
+            self._graphs[key] = (*self._capture(pixels, labels, plan), pixels, labels)
+        graph, static_plan, static_scale, loss, *_ = self._graphs[key]
         static_plan.copy_(plan)
         static_scale.fill_(scale)
         graph.replay()
