@@ -33,6 +33,10 @@ CLAIMS = {
     "not even one digit of lr_min is resolved": lambda: (
         P42["reading_by_seed"]["lr_min"]["high"] > 2 * P42["reading_by_seed"]["lr_min"]["low"]
     ),
+    "MiniGoogLeNet's range test reads about what the post reads": lambda: all(
+        1 / 3 < summary(FOURTH[0])["continuous"][name]["mean"] / posts < 3
+        for name, posts in (("lr_min", 1e-5), ("lr_max", 1e-2))
+    ),
     "of MiniGoogLeNet's candidates so far the least loss is at LeNet-5's rate": lambda: (
         _rate_of_least_loss(summary(FOURTH[0])) == _rate_of_least_loss(P42)
     ),
