@@ -3,7 +3,7 @@
 2.2: train 1,000 ReLU networks of ten layers and width two on |x|, x uniform in [-sqrt 7, sqrt 7], 3,000 points each,
 minibatches of 64. What fraction collapses; is it close to the 90% of Lu et al. (2020)? 2.3: the same with leaky ReLU.
 
-    python coms6998_hw2/p2_2_dying_relu.py                  the full protocol, about 25 min on two CPU cores
+    python coms6998_hw2/p2_2_dying_relu.py                  the full protocol, about 20 min on two CPU cores
     python coms6998_hw2/p2_2_dying_relu.py --preset quick   fewer networks and epochs, about 30 s
 
 Writes report/results/p2_2_dying_relu/*.json and their summary, and figures/p2_2_dying_relu.png (collapse against
