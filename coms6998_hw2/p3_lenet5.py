@@ -7,7 +7,7 @@
 3.5 Both: how do they compare with either alone?
 
     python coms6998_hw2/p3_lenet5.py                  the full protocol, about 4 h on two CPU cores, resumable
-    python coms6998_hw2/p3_lenet5.py --preset quick   fewer images, seeds, rates and epochs, about 30 s
+    python coms6998_hw2/p3_lenet5.py --preset quick   fewer images, seeds, rates and epochs, about 40 s
 
 Writes report/results/p3_lenet5/*.json and their summary, and figures/p3_lenet5.png (curves and test accuracy),
 _violins.png (3.3), _causes.png (3.1: co-adaptation, covariate and variance shift) and _images.png; each also as .svg.
@@ -65,8 +65,8 @@ PRESETS = {
     "full": {"seeds": 5, "rates": [0.01, 0.03, 0.1, 0.3], "beyond": [0.003, 1.0],
              "images": {55_000: 20, 5500: 80, 550: 400}, "few_seeds": 3, "long_epochs": 40, "long_seeds": 3,
              "loaded": 60_000},
-    "quick": {"seeds": 2, "rates": [0.03], "beyond": [], "images": {1500: 2, 300: 2}, "few_seeds": 2, "long_epochs": 3,
-              "long_seeds": 1, "loaded": 2000},
+    "quick": {"seeds": 2, "rates": [0.03], "beyond": [], "images": {900: 2, 300: 2}, "few_seeds": 2, "long_epochs": 3,
+              "long_seeds": 1, "loaded": 1300},
 }  # fmt: skip
 
 
