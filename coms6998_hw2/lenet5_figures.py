@@ -15,14 +15,17 @@ STYLES = dict.fromkeys(LABELS, "-") | {"bn_input": "--"}  # it lies on "bn", whi
 LAYERS = ("c1", "c3", "c5", "f6")
 
 
-def chosen(frame: pd.DataFrame, summary: dict, variant: str, rate: float | None = None) -> pd.DataFrame:
-    """Return the runs of a variant on all images, for the common number of epochs, at its own rate or another."""
+def chosen(
+    frame: pd.DataFrame, summary: dict, variant: str, rate: float | None = None, images: int | None = None
+) -> pd.DataFrame:
+    """Return the runs of a variant at its own rate or another, on all images or fewer, for their usual epochs."""
     protocol = summary["protocol"]
+    size = summary["images"].get(str(images)) or {**protocol, "learning_rate": summary["learning_rate"]}
     return frame[
         (frame.variant == variant)
-        & (frame.learning_rate == (rate or summary["learning_rate"][variant]))
-        & (frame.images == protocol["images"])
-        & (frame.epochs == protocol["epochs"])
+        & (frame.learning_rate == (rate or size["learning_rate"][variant]))
+        & (frame.images == (images or protocol["images"]))
+        & (frame.epochs == size["epochs"])
     ]
 
 
@@ -107,19 +110,18 @@ def draw_images(frame: pd.DataFrame, summary: dict) -> Figure:
     """Return the last figure: test error against the number of training images, every seed beside its mean."""
     figure, axes = plotting.subplots(1, 1, height=3.2)
     ax, protocol = axes[0, 0], summary["protocol"]
-    whole = {key: summary[key] for key in ("learning_rate", "test_accuracy")} | {"epochs": protocol["epochs"]}
-    sizes = {int(n): row for n, row in summary["images"].items()} | {protocol["images"]: whole}
-    order = sorted(sizes)
+    scores = {int(n): row["test_accuracy"] for n, row in summary["images"].items()}
+    scores[protocol["images"]] = summary["test_accuracy"]
+    order = sorted(scores)
     for variant, beside in zip(LABELS, np.geomspace(0.75, 1 / 0.75, len(LABELS)), strict=True):
         color, x = plotting.COLORS[variant], np.array(order) * beside
-        scores = [sizes[n]["test_accuracy"][variant] for n in order]
-        low, mean, high = (1 - np.array([score[key] for score in scores], float) for key in ("high", "mean", "low"))
+        low, mean, high = (
+            1 - np.array([scores[n][variant][key] for n in order], float) for key in ("high", "mean", "low")
+        )
         ax.errorbar(x, mean, [mean - low, high - mean], color=color, label=LABELS[variant], linestyle=STYLES[variant],
                     linewidth=0.5, elinewidth=1.2, marker="o", markersize=3)  # fmt: skip
         for n, position in zip(order, x, strict=True):
-            size = sizes[n]
-            runs = frame[(frame.variant == variant) & (frame.images == n) & (frame.epochs == size["epochs"])]
-            errors = 1 - runs[runs.learning_rate == size["learning_rate"][variant]].test_accuracy
+            errors = 1 - chosen(frame, summary, variant, images=n).test_accuracy
             ax.plot([position * 1.04] * len(errors), errors, ".", color=color, alpha=0.6, markersize=3)
     ax.set(xlabel="training images", ylabel="test error", xscale="log", yscale="log")
     ax.set_xticks(order, [f"{n:,}" for n in order])

@@ -20,6 +20,7 @@ TWINS = {"batch": "keras_batch", "layer": "keras_layer", "weight": "tfp_weight"}
 NORMALIZATIONS = (*BY_HAND, *TWINS.values())
 POSITIONS = ("before", "after")  # the ReLU
 WINDOW, FILTERS, PADDING, POOL = 5, 30, 2, 2  # the provided file's
+INPUTS = ((0, 1, 2), (0,))  # the axes of a unit's weights in W1 and in W2
 WEIGHT_DEVIATION = 0.1  # likewise
 EPS, MOMENTUM = 1e-3, 0.99  # Keras's defaults
 SMALLEST_PROBABILITY = 1e-30  # whose logarithm is taken for that of zero
@@ -49,10 +50,8 @@ class CNN:
         Raises ValueError for an unknown normalization or position, and for sizes, eps, momentum or a learning rate
         that make no network.
         """
-        for name, value, choices in (
-            ("normalization", normalization, NORMALIZATIONS),
-            ("position", position, POSITIONS),
-        ):
+        named = (("normalization", normalization, NORMALIZATIONS), ("position", position, POSITIONS))
+        for name, value, choices in named:
             if value not in choices:
                 raise ValueError(f"{name} {value!r} is unknown; choose from {', '.join(choices)}")
         for name, value in (("hidden_size", hidden_size), ("output_size", output_size)):
@@ -64,9 +63,7 @@ class CNN:
         if not 0 <= momentum <= 1:
             raise ValueError(f"momentum is {momentum}; it must lie between 0 and 1")
         if len(image_shape) != 3 or min(image_shape[:2]) < POOL:
-            raise ValueError(
-                f"image_shape is {image_shape}; it must be (height, width, channels), at least {POOL} high"
-            )
+            raise ValueError(f"image_shape is {image_shape}; it must be (height, width, channels), {POOL} or more high")
         dtype = tf.as_dtype(dtype)
         self.device, self.normalization, self.position = device, normalization, position
         self.eps, self.momentum, self.dtype, self.image_shape = eps, momentum, dtype, image_shape
@@ -109,7 +106,8 @@ class CNN:
             self.variables += [*self.gamma, *self.beta]
         elif kind == "weight":
             # W1 and W2 are the paper's v; g starts at ||v||, so that the network starts as the one without.
-            self.g = tuple(tf.Variable(_unit_norms(v)) for v in (self.W1, self.W2))
+            weights = zip((self.W1, self.W2), INPUTS, strict=True)
+            self.g = tuple(tf.Variable(norms.unit_norms(v, axes)) for v, axes in weights)
             self.variables += self.g
         elif kind == "keras_batch":
             choices = {"epsilon": self.eps, "momentum": self.momentum, "dtype": self.dtype.name}
@@ -139,10 +137,11 @@ class CNN:
             tf_keras.layers.Dense(hidden_size, dtype=self.dtype),
         )
         self.twins = [tfp.layers.weight_norm.WeightNorm(layer, data_init=False, dtype=self.dtype) for layer in layers]
-        for twin, v, shape in zip(self.twins, (self.W1, self.W2), (self.image_shape, (self.W2.shape[0],)), strict=True):
+        shapes = (self.image_shape, (self.W2.shape[0],))
+        for twin, v, axes, shape in zip(self.twins, (self.W1, self.W2), INPUTS, shapes, strict=True):
             twin.build((None, *shape))
             twin.v.assign(v)
-            twin.g.assign(_unit_norms(v))
+            twin.g.assign(norms.unit_norms(v, axes))
         # The twins' own v, g and biases train in place of W1, b1, W2, b2.
         self.variables = [self.W3, self.b3] + [v for twin in self.twins for v in (twin.v, twin.g, twin.layer.bias)]
 
@@ -218,7 +217,7 @@ class CNN:
             return self.twins[index](X)
         W, b = ((self.W1, self.b1), (self.W2, self.b2))[index]
         if self.normalization == "weight":
-            W = norms.weight_norm(W, self.g[index], axes=tuple(range(W.shape.rank - 1)))
+            W = norms.weight_norm(W, self.g[index], axes=INPUTS[index])
         return self.affine(X, W, b) if index else self.convolution(X, W, b, PADDING, 1)
 
     def _normalize(self, X, index, training):
@@ -294,22 +293,7 @@ class CNN:
             return tf.concat([self._infer(tf.cast(part, self.dtype)) for part in parts], axis=0)
 
 
-def _unit_norms(v):
-    """Return the Euclidean norm (out,) of each output unit's weights v (..., out)."""
-    return tf.sqrt(tf.reduce_sum(tf.square(v), axis=tuple(range(v.shape.rank - 1))))
-
-
 def accuracy_function(yhat: tf.Tensor, true_y: tf.Tensor) -> tf.Tensor:
     """Return the share of rows whose largest entry in yhat (n, classes) is where the one-hot true_y has its one."""
     correct = tf.equal(tf.argmax(yhat, axis=1), tf.argmax(true_y, axis=1))
     return tf.reduce_mean(tf.cast(correct, tf.float32))
-
-
-def one_thread_each() -> None:
-    """Let TensorFlow compute on one thread: the sweep uses the other cores, and sums do not depend on their number."""
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    except RuntimeError:
-        if tf.config.threading.get_intra_op_parallelism_threads() != 1:
-            raise

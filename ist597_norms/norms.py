@@ -92,10 +92,15 @@ def weight_norm(v: tf.Tensor, g: tf.Tensor, *, axes: tuple[int, ...]) -> tf.Tens
     g = tf.convert_to_tensor(g, v.dtype)
     axes = _check_axes(v, axes, "v")
     _check_shape("g", g, [v.shape[axis] for axis in range(v.shape.rank) if axis not in axes], v, axes)
-    norm = tf.sqrt(tf.reduce_sum(tf.square(v), axis=axes, keepdims=True))
+    norm = unit_norms(v, axes, keepdims=True)
     finite = tf.where(tf.math.is_finite(norm), norm, tf.zeros_like(norm))
     tf.debugging.assert_positive(finite, NO_DIRECTION)
     return tf.reshape(g, tf.shape(norm)) * v / norm
+
+
+def unit_norms(v: tf.Tensor, axes: tuple[int, ...], keepdims: bool = False) -> tf.Tensor:
+    """Return ||v|| (out,), the Euclidean norm of each output unit's weights; v and axes as in `weight_norm`."""
+    return tf.sqrt(tf.reduce_sum(tf.square(v), axis=axes, keepdims=keepdims))
 
 
 def weight_norm_init(v: tf.Tensor, preactivations: tf.Tensor, *, axes: tuple[int, ...]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -108,7 +113,7 @@ def weight_norm_init(v: tf.Tensor, preactivations: tf.Tensor, *, axes: tuple[int
     v = _as_floating(v, "v")
     preactivations = tf.convert_to_tensor(preactivations, v.dtype)
     axes = _check_axes(v, axes, "v")
-    norm = tf.sqrt(tf.reduce_sum(tf.square(v), axis=axes))
+    norm = unit_norms(v, axes)
     if not preactivations.shape[-1:].is_compatible_with(norm.shape):
         raise ValueError(
             f"preactivations have shape {preactivations.shape}; the last axis must be v's units {norm.shape}"

@@ -16,8 +16,9 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from ist597_norms import norms
-from ist597_norms.cnn import CNN, EPS, TWINS, one_thread_each
+from ist597_norms.cnn import CNN, EPS, TWINS
 from ist597_norms.references import INPUTS, REFERENCES, SHAPES, case, ours, with_gradients
+from ist597_norms.threads import one_thread_each
 from utils import plotting
 from utils.cli import parse_args
 from utils.provenance import provenance

@@ -28,7 +28,6 @@ from ist597_norms.cnn import (
     TWINS,
     WEIGHT_DEVIATION,
     accuracy_function,
-    one_thread_each,
 )
 from ist597_norms.norm_figures import (
     batch_size_runs,
@@ -38,6 +37,7 @@ from ist597_norms.norm_figures import (
     draw_relu,
 )
 from ist597_norms.norms import NO_DIRECTION
+from ist597_norms.threads import one_thread_each
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, cores, parse_args
 from utils.intervals import mean_interval

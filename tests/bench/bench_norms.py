@@ -12,8 +12,9 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from ist597_norms.cnn import CNN, NORMALIZATIONS, TWINS, one_thread_each
+from ist597_norms.cnn import CNN, NORMALIZATIONS, TWINS
 from ist597_norms.p1_compare_norms import BATCH_SIZE, CLASSES, HIDDEN_SIZE
+from ist597_norms.threads import one_thread_each
 from utils.intervals import geometric_interval, mean_interval
 from utils.provenance import environment
 from utils.records import write_summary
