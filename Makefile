@@ -4,12 +4,14 @@ DATA_SOURCE ?= ../shared/data
 BIN := .venv/bin
 # Further flags of the scripts, such as --ray or --device cpu.
 FLAGS ?=
+ARCHIVES := $(foreach set,MNIST FashionMNIST,$(foreach part,train t10k,$(foreach kind,images-idx3 labels-idx1,\
+  $(set)/raw/$(part)-$(kind)-ubyte.gz)))
 SCRIPTS := $(sort $(wildcard ist597_norms/p*.py coms6998_hw2/p*.py))
-# Problem 4's that train a network; LeNet-5 first, which takes hours where MiniGoogLeNet takes days.
-LENET5 := $(filter-out %p4_1_fashion_mnist.py,$(filter coms6998_hw2/p4%,$(SCRIPTS)))
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+# This checkout's modules, also where .venv was copied or moved here together with another one.
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-.PHONY: quick full report gallery test bench lint format data ray-demo
+.PHONY: quick full report test bench lint format data ray-demo
 quick: .venv/installed data
 	@echo "== every script on the quick preset, then the PDFs: results, figures and PDFs go to build/quick/"
 	@for script in $(SCRIPTS); do echo "-- $$script"; $(BIN)/python $$script --preset quick $(FLAGS) || exit 1; done
@@ -17,17 +19,12 @@ quick: .venv/installed data
 
 full: .venv/installed data
 	@echo "== every run that has no valid record, then figures and PDFs: report/ and figures/; interrupt and resume at will"
-	@for script in $(LENET5); do echo "-- $$script --network lenet5"; $(BIN)/python $$script --network lenet5 $(FLAGS) || exit 1; done
 	@for script in $(SCRIPTS); do echo "-- $$script"; $(BIN)/python $$script $(FLAGS) || exit 1; done
 	@$(BIN)/python report/build.py
 
 report: .venv/installed
 	@echo "== figures and PDFs from the committed records, into figures/ and report/; nothing is trained"
 	@$(BIN)/python report/build.py
-
-gallery: .venv/installed
-	@echo "== every figure on one sheet, into figures/gallery.png"
-	@$(BIN)/python -m utils.gallery
 
 test: .venv/installed-ray data
 	@echo "== the tests"
@@ -39,14 +36,14 @@ bench: .venv/installed data
 
 ray-demo: .venv/installed-ray
 	@echo "== a sweep on a Ray cluster of two nodes on this machine, one of which is killed meanwhile; into build/ray-demo/"
-	@$(BIN)/python tests/ray_cluster.py
+	@$(BIN)/python tests/machinery/ray_cluster.py
 
 lint: .venv/installed
 	@echo "== ruff and mypy"
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check . && $(BIN)/python -m mypy
 
 format: .venv/installed
-	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+	@$(BIN)/python -m ruff check --fix . && $(BIN)/python -m ruff format .
 
 .venv/installed: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -61,12 +58,19 @@ format: .venv/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-ray.txt
 	@touch $@
 
+# What is looked for and copied are the archives: regular files, also from links; the source is left as it is.
 data:
 	@[ "$(origin DATA_SOURCE)" = file ] || [ -d "$(DATA_SOURCE)" ] || \
 	  { echo "DATA_SOURCE=$(DATA_SOURCE) is not a folder"; exit 1; }
-	@for set in MNIST FashionMNIST; do \
-	  if [ -d "$(DATA_SOURCE)/$$set" ] && [ ! -e "data/$$set" ]; then \
-	    echo "== copying $$set from $(DATA_SOURCE)"; \
-	    rm -rf "data/.$$set.partial" && cp -r "$(DATA_SOURCE)/$$set" "data/.$$set.partial" && \
-	    chmod -R u+w "data/.$$set.partial" && mv "data/.$$set.partial" "data/$$set" || exit 1; \
-	  fi; done
+	@for archive in $(ARCHIVES); do \
+	  source="$(DATA_SOURCE)/$$archive"; target="data/$$archive"; \
+	  if [ -e "$$target" ]; then continue; fi; \
+	  if [ ! -e "$$source" ]; then \
+	    if [ -L "$$source" ]; then echo "$$source is a link that leads nowhere; it is not copied"; fi; \
+	    continue; \
+	  fi; \
+	  echo "== copying $$archive from $(DATA_SOURCE)"; \
+	  if [ -L "$$target" ]; then rm "$$target" || exit 1; fi; \
+	  mkdir -p "$${target%/*}" && cp -L "$$source" "$$target.partial" && chmod u+w "$$target.partial" && \
+	    mv "$$target.partial" "$$target" || exit 1; \
+	done

@@ -10,15 +10,18 @@ accurate on 1,000 test points, and why (1.3)? For which do the test predictions 
 Writes report/results/p1_perceptron/*.json, report/results/p1_perceptron.json and figures/p1_perceptron.png and .svg.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's modules, whatever is installed
+
 import numpy as np
 import pandas as pd
-import seaborn as sns
-from matplotlib.figure import Figure
 from scipy import stats
 from sklearn.svm import SVC
 
-from utils import plotting
-from utils.cli import cores, parse_args
+from utils import machine, plotting
+from utils.cli import parse_args
 from utils.intervals import mean_interval
 from utils.provenance import provenance
 from utils.records import write_summary
@@ -65,15 +68,18 @@ def train(
 
     x (r, n, 2), y (r, n), orders (passes, n) the order of the points in each pass, w (r, 2) the start. At the kink,
     y (w . x) = a, the subgradient is taken from the sloping side: so the perceptron leaves w = 0, where it has
-    predicted nothing yet. Stops after a pass in which no weight vector moved, since none can move again.
-    Returns the weights (r, 2), the number of updates (r,), and whether the last pass was free of them (r,).
+    predicted nothing yet. A point at the origin moves nothing. Stops after a pass in which no weight vector moved,
+    since none can move again.
+    Returns the weights (r, 2), the number of updates (r,), and whether the last pass was free of them (r,), which
+    without any pass is not known: False.
     """
     (w1, w2), updates = w.T.copy(), np.zeros(len(x), dtype=int)
+    converged = np.zeros(len(x), dtype=bool)
     signed = np.ascontiguousarray((y[..., None] * x).transpose(1, 2, 0))  # (n, 2, r): the r sets lie side by side
     for order in orders:
         before = updates.copy()
         for z1, z2 in signed[order]:
-            violated = w1 * z1 + w2 * z2 <= a
+            violated = (w1 * z1 + w2 * z2 <= a) & ((z1 != 0) | (z2 != 0))
             step = learning_rate * violated
             w1 += step * z1
             w2 += step * z2
@@ -100,10 +106,12 @@ def exact_accuracy(w: np.ndarray) -> np.ndarray:
 def maximum_margin(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return the maximum-margin weights (2,) through the origin, |w| = 1 / margin, for points x (n, 2), classes y (n,).
 
-    scikit-learn's SVC has an intercept; on the points and their mirror images it is zero by symmetry.
+    scikit-learn's SVC has an intercept; on the points and their mirror images it is zero by symmetry. Its length, which
+    its stopping rule leaves off by a percent now and then, is set by the nearest point.
     """
     both, classes = np.concatenate([x, -x]), np.concatenate([y, -y])
-    return SVC(kernel="linear", C=1e10, tol=1e-6).fit(both, classes).coef_[0]
+    w = SVC(kernel="linear", C=1e10, tol=1e-6).fit(both, classes).coef_[0]
+    return w / np.min(y * (x @ w))
 
 
 def configs(preset: str) -> list[dict]:
@@ -233,8 +241,10 @@ def _difference(column) -> dict:
     return mean_interval(np.array(column["hinge"]) - column["perceptron"])
 
 
-def draw(frame: pd.DataFrame, summary: dict) -> Figure:
+def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the figure: a training set with its lines, the accuracies' distributions, disagreement against size."""
+    import seaborn  # it imports Matplotlib, so not before `utils.plotting` has
+
     figure, axes = plotting.subplots(1, 3, height=2.5)
     points, accuracies, disagreement = axes[0]
     main = frame[(frame.variation == "none") & (frame.train_size == TRAIN_SIZE)].set_index("criterion")
@@ -253,7 +263,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
         points.plot([0, end[0]], [0, end[1]], style, color=plotting.COLORS[criterion], label=LABELS[criterion])
     points.set(xlabel="$x_1$", ylabel="$x_2$", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     for criterion, row in main.iterrows():
-        sns.ecdfplot(row.accuracy, ax=accuracies, color=plotting.COLORS[criterion], linewidth=1)
+        seaborn.ecdfplot(row.accuracy, ax=accuracies, color=plotting.COLORS[criterion], linewidth=1)
         accuracies.axvline(np.mean(row.accuracy), color=plotting.COLORS[criterion], linestyle="--", linewidth=0.8)
     accuracies.set(xlabel="test accuracy", ylabel="share of training sets below", xlim=(0.85, 1))
     for axis in (accuracies.xaxis, accuracies.yaxis):
@@ -271,7 +281,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv)
-    frame = run_all(STEM, run, configs(options.preset), options, workers=cores())
+    frame = run_all(STEM, run, configs(options.preset), options, workers=machine.cores())
     summary = {**summarise(frame), "provenance": provenance(frame)}
     plotting.save(draw(frame, summary), STEM, options)
     write_summary(STEM, summary, options)

@@ -11,17 +11,21 @@ Writes report/results/p2_1_vanishing_gradients/*.json and their summary, figures
 and training) and one figure of violins for each activation, ..._tanh, ..._sigmoid, ..._relu; each also as .svg.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's modules, whatever is installed
+
 from functools import partial
 
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.figure import Figure
 from torch import nn
 
-from coms6998_hw2.deep_network import DEPTH, build, forward, predict_variance
-from utils import data, plotting
-from utils.cli import DEFAULTS, GPU_SHARE, Options, parse_args
+from coms6998_hw2.problem_2.deep_network import DEPTH, build, forward, predict_variance
+from utils import data, machine, plotting
+from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import geometric_interval, mean_interval
 from utils.provenance import provenance
 from utils.records import write_summary
@@ -78,7 +82,7 @@ def setting_name(activation: str, scheme: str, depth: int) -> str:
 
 def run(config: dict, options: Options = DEFAULTS) -> dict:
     """Measure one network at initialization on the test images, then train it; return lists by layer or by epoch."""
-    device = options.torch_device()
+    device = machine.torch_device(options.device)
     torch.set_num_threads(1)  # a network this small keeps one core busy; the sweep uses the others
     images = {}
     for part, limit in (("train", config["train_images"]), ("test", config["test_images"])):
@@ -204,7 +208,7 @@ def _is_list(column) -> bool:
     return isinstance(column.iloc[0], list)
 
 
-def draw(frame: pd.DataFrame, summary: dict) -> Figure:
+def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the main figure, a column each activation: signal and gradient with the theory, and training loss."""
     figure, axes = plotting.subplots(3, len(SCHEMES), height=5.8, sharey="row")
     frame = frame[frame.depth == DEPTH]
@@ -236,7 +240,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
     return figure
 
 
-def draw_violins(frame: pd.DataFrame, activation: str) -> Figure:
+def draw_violins(frame: pd.DataFrame, activation: str) -> plotting.Figure:
     """Return one activation's violins of the first seed, layers 1 to 5: a row each initialization."""
     rows = frame[(frame.activation == activation) & (frame.depth == DEPTH) & (frame.seed == frame.seed.min())]
     figure, axes = plotting.subplots(len(rows), 4, height=0.5 * len(rows) + 0.5, sharex=True)
@@ -270,7 +274,14 @@ def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv)
     runs = data.resolve(configs(options.preset), options)
-    frame = run_all(STEM, partial(run, options=options), runs, options, workers=options.workers(), gpu_share=GPU_SHARE)
+    frame = run_all(
+        STEM,
+        partial(run, options=options),
+        runs,
+        options,
+        workers=machine.workers(options.device),
+        gpu_share=machine.GPU_SHARE,
+    )
     summary = {**summarise(frame), "provenance": provenance(frame)}
     figures = {STEM: draw(frame, summary)} | {f"{STEM}_{name}": draw_violins(frame, name) for name in SCHEMES}
     for name, figure in figures.items():

@@ -10,6 +10,11 @@ Writes report/results/p2_2_dying_relu/*.json and their summary, and figures/p2_2
 epochs, threshold, depth; examples), ..._map.png (born dead, width by depth), ..._values.png (where the collapsed sit).
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's modules, whatever is installed
+
 from functools import partial
 
 import numpy as np
@@ -17,10 +22,10 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from coms6998_hw2 import relu_ensemble as ensemble
-from coms6998_hw2.relu_figures import draw, draw_map, draw_values, floats
-from utils import plotting
-from utils.cli import DEFAULTS, GPU_SHARE, Options, parse_args
+from coms6998_hw2.problem_2 import relu_ensemble as ensemble
+from coms6998_hw2.problem_2.relu_figures import draw, draw_map, draw_values, floats
+from utils import machine, plotting
+from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import fraction_interval
 from utils.provenance import provenance
 from utils.records import write_summary
@@ -104,7 +109,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     if config["kind"] == "born_dead":
         dead = ensemble.count_born_dead(config["width"], config["hidden"], config["networks"], config["seed"])
         return {"dead": dead}
-    return train_and_watch(config, options.torch_device())
+    return train_and_watch(config, machine.torch_device(options.device))
 
 
 def train_and_watch(config: dict, device: torch.device) -> dict:
@@ -252,8 +257,8 @@ def main(argv: list[str] | None = None) -> None:
         partial(run, options=options),
         configs(options.preset),
         options,
-        workers=options.workers(),
-        gpu_share=GPU_SHARE,
+        workers=machine.workers(options.device),
+        gpu_share=machine.GPU_SHARE,
     )
     summary = {**summarise(frame), "provenance": provenance(frame)}
     figures = {

@@ -13,6 +13,11 @@ Writes report/results/p3_lenet5/*.json and their summary, and figures/p3_lenet5.
 _violins.png (3.3), _causes.png (3.1: co-adaptation, covariate and variance shift) and _images.png; each also as .svg.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's modules, whatever is installed
+
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -23,9 +28,16 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from coms6998_hw2.layer_statistics import co_adaptation, drift, inputs_of, noise_of_running_mean, variance_shift
-from coms6998_hw2.lenet5_figures import draw, draw_causes, draw_images, draw_violins
-from coms6998_hw2.lenet5_intervals import (
+from coms6998_hw2.models import HIDDEN_RATE, INPUT_RATE, LeNet5
+from coms6998_hw2.problem_3.layer_statistics import (
+    co_adaptation,
+    drift,
+    inputs_of,
+    noise_of_running_mean,
+    variance_shift,
+)
+from coms6998_hw2.problem_3.lenet5_figures import draw, draw_causes, draw_images, draw_violins
+from coms6998_hw2.problem_3.lenet5_intervals import (
     at_rates,
     best_rates,
     by_layer,
@@ -35,9 +47,8 @@ from coms6998_hw2.lenet5_intervals import (
     first_half,
     spread,
 )
-from coms6998_hw2.models import HIDDEN_RATE, INPUT_RATE, LeNet5
-from utils import data, plotting
-from utils.cli import DEFAULTS, GPU_SHARE, Options, parse_args
+from utils import data, machine, plotting
+from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import mean_interval
 from utils.provenance import provenance
 from utils.records import write_summary
@@ -160,7 +171,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     """
     torch.set_num_threads(1)
     torch.manual_seed(config["seed"])
-    device = options.torch_device()
+    device = machine.torch_device(options.device)
     images, labels = data.load(config["dataset"], options.data_dir, train=True)
     images, labels = images[: config["loaded"]], labels[: config["loaded"]]
     training, validation = data.hold_out(labels)
@@ -281,7 +292,13 @@ def summarise(frame: pd.DataFrame) -> dict:
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv)
-    sweep = partial(run_all, STEM, partial(run, options=options), workers=options.workers(), gpu_share=GPU_SHARE)
+    sweep = partial(
+        run_all,
+        STEM,
+        partial(run, options=options),
+        workers=machine.workers(options.device),
+        gpu_share=machine.GPU_SHARE,
+    )
     grid = sweep(data.resolve(configs(options.preset), options), options)
     options = replace(options, fresh=False)  # all records were set aside
     # What comes next depends on the results so far.

@@ -6,11 +6,15 @@
 Writes report/results/p4_1_fashion_mnist/*.json and their summary, and figures/p4_1_fashion_mnist.png and .svg.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's modules, whatever is installed
+
 from functools import partial
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
@@ -75,7 +79,7 @@ def summarise(frame: pd.DataFrame) -> dict:
     return {"protocol": {"dataset": row.dataset}, "classes": classes, **{key: row[key] for key in keys}}
 
 
-def draw(frame: pd.DataFrame, summary: dict) -> Figure:
+def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the figure: three typical images of three classes, and the most typical one of each class."""
     figure, axes = plotting.subplots(3, 8, height=2.3, width_ratios=[1] * 3 + [0.35] + [1] * 4)
     shown = np.array(frame.iloc[0].shown, dtype=np.uint8)  # (10, 3, h, w)

@@ -5,7 +5,6 @@ figure = draw(frame, summary)      frame: p1_compare_norms's runs; summary: what
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from ist597_norms.cnn import BY_HAND, TWINS
 from utils import plotting
@@ -25,7 +24,7 @@ def batch_size_runs(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([fixed.assign(mode=fixed["mode"].mask(other, "batch_fixed")), scaled], ignore_index=True)
 
 
-def draw(frame: pd.DataFrame, summary: dict) -> Figure:
+def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the protocol's figure: training loss, validation accuracy, and test accuracy of ours and the library's."""
     figure, axes = plotting.subplots(1, 3, height=2.4)
     protocol = frame[frame.part == "protocol"]
@@ -50,7 +49,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> Figure:
     return figure
 
 
-def draw_rates(frame: pd.DataFrame, summary: dict) -> Figure:
+def draw_rates(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the second figure: accuracy against step size, and the curves and ends at each mode's best step size."""
     figure, axes = plotting.subplots(1, 3, height=2.4)
     grid = frame[frame.part == "tuned"]
@@ -82,7 +81,7 @@ def draw_rates(frame: pd.DataFrame, summary: dict) -> Figure:
     return figure
 
 
-def draw_relu(frame: pd.DataFrame, summary: dict) -> Figure:
+def draw_relu(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the third figure: shares of active units in both layers, normalized before and after the ReLU."""
     figure, axes = plotting.subplots(1, 2, height=2.6, sharey=True)
     for index, layer in enumerate(("convolution", "affine layer")):
@@ -106,7 +105,7 @@ def draw_relu(frame: pd.DataFrame, summary: dict) -> Figure:
     return figure
 
 
-def draw_batch_sizes(frame: pd.DataFrame, summary: dict) -> Figure:
+def draw_batch_sizes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the fourth figure: test accuracy after one epoch against batch size, every seed and the interval."""
     figure, axes = plotting.subplots(1, 1, height=2.6, width=plotting.NARROW)
     ax, sizes = axes[0, 0], batch_size_runs(frame)

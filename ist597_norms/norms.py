@@ -6,9 +6,11 @@
     w = weight_norm(v, g, axes=(0, 1, 2))
 
 Variances are biased (divided by N), eps stands inside the root, and x is centered before it is squared: E[x^2] - E[x]^2
-cancels for a large mean. Any floating dtype (for `weight_norm_init` one that NumPy knows, so not bfloat16); eager or
-inside tf.function; gradients by tf.GradientTape.
+cancels for a large mean. Any floating dtype, of which half precision is computed in float32, as Keras does: there sums
+would overflow or stall. Eager or inside tf.function; gradients by tf.GradientTape.
 """
+
+import math
 
 import numpy as np
 import tensorflow as tf
@@ -22,20 +24,22 @@ def batch_norm(
     """Normalize with the minibatch's own statistics; return z like x, and the mean and variance, shaped like gamma.
 
     x (N, d) with axes (0,), or (N, H, W, C) with axes (0, 1, 2); gamma, beta (d,) or (C,). Ioffe and Szegedy (2015),
-    algorithm 1. Raises ValueError for eps <= 0, axes that x does not have, gamma or beta of another shape, and for
-    axes that hold a single value in each feature, whose variance is zero whatever the value.
+    algorithm 1. The statistics of half precision are float32. Raises ValueError for eps <= 0, axes that x does not
+    have, gamma or beta of another shape, and for axes that hold no value in each feature, which have no mean, or a
+    single one, whose variance is zero whatever it is; where sizes are known in the graph only,
+    tf.errors.InvalidArgumentError.
     """
     x, gamma, beta, axes = _check(x, gamma, beta, axes, eps, parameters_over="kept")
-    sizes = [x.shape[axis] for axis in axes]
-    if None not in sizes and all(size == 1 for size in sizes):
-        raise ValueError(f"batch_norm needs more than one value for each feature; x {x.shape} has one over axes {axes}")
+    dtype = x.dtype
+    x, gamma, beta = _in_single(x), _in_single(gamma), _in_single(beta)
+    _check_several(x, axes)
     mean = tf.reduce_mean(x, axis=axes, keepdims=True)
     centered = x - mean
     variance = tf.reduce_mean(tf.square(centered), axis=axes, keepdims=True)
     shape = tf.shape(mean)
     scale = tf.reshape(gamma, shape) / tf.sqrt(variance + eps)  # gamma joins it first: one pass over x less
     z = scale * centered + tf.reshape(beta, shape)
-    return z, tf.reshape(mean, tf.shape(gamma)), tf.reshape(variance, tf.shape(gamma))
+    return tf.cast(z, dtype), tf.reshape(mean, tf.shape(gamma)), tf.reshape(variance, tf.shape(gamma))
 
 
 def batch_norm_inference(
@@ -47,11 +51,13 @@ def batch_norm_inference(
     """
     x = _as_floating(x, "x")
     x, gamma, beta, _ = _check(x, gamma, beta, tuple(range(x.shape.rank - 1)), eps, parameters_over="kept")
-    mean, variance = (tf.convert_to_tensor(value, x.dtype) for value in (mean, variance))
+    dtype = x.dtype
+    x, gamma, beta = _in_single(x), _in_single(gamma), _in_single(beta)
+    mean, variance = _in_single(_like(mean, x)), _in_single(_like(variance, x))
     for name, value in (("mean", mean), ("variance", variance)):
         if not value.shape.is_compatible_with(gamma.shape):
             raise ValueError(f"{name} has shape {value.shape}, gamma {gamma.shape}; they must be equal")
-    return gamma / tf.sqrt(variance + eps) * (x - mean) + beta
+    return tf.cast(gamma / tf.sqrt(variance + eps) * (x - mean) + beta, dtype)
 
 
 def update_moving(moving: tf.Tensor, batch: tf.Tensor, *, momentum: float) -> tf.Tensor:
@@ -63,7 +69,7 @@ def update_moving(moving: tf.Tensor, batch: tf.Tensor, *, momentum: float) -> tf
         raise ValueError(f"momentum is {momentum}; it must lie between 0 and 1")
     if not moving.shape.is_compatible_with(batch.shape):
         raise ValueError(f"the running value has shape {moving.shape}, the batch's {batch.shape}; they must be equal")
-    return momentum * moving + (1 - momentum) * batch
+    return momentum * moving + (1 - momentum) * tf.cast(batch, moving.dtype)
 
 
 def layer_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, *, axes: tuple[int, ...], eps: float) -> tf.Tensor:
@@ -74,11 +80,13 @@ def layer_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, *, axes: tuple[i
     feature is allowed: its output is beta.
     """
     x, gamma, beta, axes = _check(x, gamma, beta, axes, eps, parameters_over="reduced")
+    dtype = x.dtype
+    x, gamma, beta = _in_single(x), _in_single(gamma), _in_single(beta)
     centered = x - tf.reduce_mean(x, axis=axes, keepdims=True)
     variance = tf.reduce_mean(tf.square(centered), axis=axes, keepdims=True)
     shape = [tf.shape(x)[axis] if axis in axes else 1 for axis in range(x.shape.rank)]
     normalized = centered * (1 / tf.sqrt(variance + eps))  # one division for each example, not for each feature
-    return tf.reshape(gamma, shape) * normalized + tf.reshape(beta, shape)
+    return tf.cast(tf.reshape(gamma, shape) * normalized + tf.reshape(beta, shape), dtype)
 
 
 def weight_norm(v: tf.Tensor, g: tf.Tensor, *, axes: tuple[int, ...]) -> tf.Tensor:
@@ -89,18 +97,31 @@ def weight_norm(v: tf.Tensor, g: tf.Tensor, *, axes: tuple[int, ...]) -> tf.Tens
     tf.errors.InvalidArgumentError, with NO_DIRECTION, where a unit's v is zero, or its norm not finite (it diverged).
     """
     v = _as_floating(v, "v")
-    g = tf.convert_to_tensor(g, v.dtype)
+    g = _like(g, v)
     axes = _check_axes(v, axes, "v")
     _check_shape("g", g, [v.shape[axis] for axis in range(v.shape.rank) if axis not in axes], v, axes)
+    dtype = v.dtype
+    v, g = _in_single(v), _in_single(g)
     norm = unit_norms(v, axes, keepdims=True)
     finite = tf.where(tf.math.is_finite(norm), norm, tf.zeros_like(norm))
     tf.debugging.assert_positive(finite, NO_DIRECTION)
-    return tf.reshape(g, tf.shape(norm)) * v / norm
+    return tf.cast(tf.reshape(g, tf.shape(norm)) * v / norm, dtype)
 
 
 def unit_norms(v: tf.Tensor, axes: tuple[int, ...], keepdims: bool = False) -> tf.Tensor:
-    """Return ||v|| (out,), the Euclidean norm of each output unit's weights; v and axes as in `weight_norm`."""
-    return tf.sqrt(tf.reduce_sum(tf.square(v), axis=axes, keepdims=keepdims))
+    """Return ||v|| (out,), the Euclidean norm of each output unit's weights; v and axes as in `weight_norm`.
+
+    Weights whose squares the dtype does not hold are divided by the largest of their unit before they are squared.
+    """
+    dtype = v.dtype
+    v = _in_single(tf.convert_to_tensor(v))
+    smallest = v.dtype.max**-0.4  # whose square keeps its digits; the square of its inverse is far from infinity
+    largest = tf.stop_gradient(tf.reduce_max(tf.abs(v), axis=axes, keepdims=True))
+    usual = (largest > smallest) & (largest < 1 / smallest)
+    odd = tf.math.is_finite(largest) & (largest > 0) & ~usual
+    scale = tf.where(odd, largest, tf.ones_like(largest))
+    norm = scale * tf.sqrt(tf.reduce_sum(tf.square(v / scale), axis=axes, keepdims=True))
+    return tf.cast(norm if keepdims else tf.squeeze(norm, axes), dtype)
 
 
 def weight_norm_init(v: tf.Tensor, preactivations: tf.Tensor, *, axes: tuple[int, ...]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -111,8 +132,10 @@ def weight_norm_init(v: tf.Tensor, preactivations: tf.Tensor, *, axes: tuple[int
     shapes that do not fit, and tf.errors.InvalidArgumentError where a unit's pre-activations do not vary.
     """
     v = _as_floating(v, "v")
-    preactivations = tf.convert_to_tensor(preactivations, v.dtype)
+    preactivations = _like(preactivations, v)
     axes = _check_axes(v, axes, "v")
+    dtype = v.dtype
+    v, preactivations = _in_single(v), _in_single(preactivations)
     norm = unit_norms(v, axes)
     if not preactivations.shape[-1:].is_compatible_with(norm.shape):
         raise ValueError(
@@ -127,7 +150,7 @@ def weight_norm_init(v: tf.Tensor, preactivations: tf.Tensor, *, axes: tuple[int
     tf.debugging.assert_positive(
         deviation - rounding, "weight_norm_init: a unit's pre-activations do not vary over the minibatch"
     )
-    return 1 / deviation, -mean / deviation
+    return tf.cast(1 / deviation, dtype), tf.cast(-mean / deviation, dtype)
 
 
 def _as_floating(x, name):
@@ -137,12 +160,36 @@ def _as_floating(x, name):
     return x
 
 
+def _like(value, x):
+    """Return a parameter as a tensor: in float32 or in x's dtype where x is half precision, else in x's dtype."""
+    if x.dtype.size < tf.float32.size and tf.is_tensor(value) and value.dtype == tf.float32:
+        return tf.convert_to_tensor(value)
+    return tf.convert_to_tensor(value, x.dtype)
+
+
+def _in_single(x):
+    """Return x, in float32 if it is in half precision."""
+    return tf.cast(x, tf.float32) if x.dtype.size < tf.float32.size else x
+
+
+def _check_several(x, axes):
+    """Refuse x with fewer than two values over the axes, now or, where sizes are not known yet, when they are."""
+    sizes = [x.shape[axis] for axis in axes]
+    if None in sizes:
+        count = tf.reduce_prod([tf.shape(x)[axis] for axis in axes])
+        tf.debugging.assert_greater(count, 1, f"batch_norm needs more than one value for each feature over axes {axes}")
+    elif (count := math.prod(sizes)) <= 1:
+        raise ValueError(
+            f"batch_norm needs more than one value for each feature; x {x.shape} has {count} over axes {axes}"
+        )
+
+
 def _check(x, gamma, beta, axes, eps, parameters_over):
     """Return x, gamma and beta as tensors of one dtype, and the axes as numbers from 0."""
     x = _as_floating(x, "x")
     if not (eps > 0 and x.dtype.as_numpy_dtype(eps) > 0):
         raise ValueError(f"eps is {eps}; it must be positive, also in {x.dtype.name}")
-    gamma, beta = (tf.convert_to_tensor(value, x.dtype) for value in (gamma, beta))
+    gamma, beta = _like(gamma, x), _like(beta, x)
     axes = _check_axes(x, axes, "x")
     wanted = [x.shape[axis] for axis in range(x.shape.rank) if (axis in axes) == (parameters_over == "reduced")]
     for name, value in (("gamma", gamma), ("beta", beta)):

@@ -10,16 +10,19 @@ float64 and float32; the difference along 300 steps of training; and the size of
 Writes report/results/p1_check_gradients/*.json and their summary, and figures/p1_check_gradients.png and .svg.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's modules, whatever is installed
+
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from matplotlib.figure import Figure
 
 from ist597_norms import norms
 from ist597_norms.cnn import CNN, EPS, TWINS
 from ist597_norms.references import INPUTS, REFERENCES, SHAPES, case, ours, with_gradients
-from ist597_norms.threads import one_thread_each
-from utils import plotting
+from utils import machine, plotting
 from utils.cli import parse_args
 from utils.provenance import provenance
 from utils.records import write_summary
@@ -68,7 +71,7 @@ def configs(preset: str) -> list[dict]:
 
 def run(config: dict) -> dict:
     """Return the differences of one comparison, trajectory or demonstration."""
-    one_thread_each()  # in float32 the order of a sum decides where two trajectories part
+    machine.one_thread_each()  # in float32 the order of a sum decides where two trajectories part
     if config["kind"] == "trajectory":
         return trajectory(config)
     if config["kind"] == "demonstration":
@@ -208,7 +211,7 @@ def summarise(frame: pd.DataFrame) -> dict:
     return summary
 
 
-def draw(frame: pd.DataFrame, summary: dict) -> Figure:
+def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the figure: largest relative differences by quantity, and the gap along training."""
     figure, axes = plotting.subplots(1, 2, height=2.8)
     bars, path = axes[0]

@@ -11,6 +11,11 @@ Writes report/results/p1_compare_norms/*.json and their summary, and figures/p1_
 protocol), _rates.png (each mode's best step size), _relu.png (before and after the ReLU), _batch_size.png; also .svg.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's modules, whatever is installed
+
 from dataclasses import replace
 from functools import partial
 
@@ -37,9 +42,8 @@ from ist597_norms.norm_figures import (
     draw_relu,
 )
 from ist597_norms.norms import NO_DIRECTION
-from ist597_norms.threads import one_thread_each
-from utils import data, plotting
-from utils.cli import DEFAULTS, Options, cores, parse_args
+from utils import data, machine, plotting
+from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import mean_interval
 from utils.provenance import provenance
 from utils.records import write_summary
@@ -127,7 +131,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     all with running statistics; "active" (epochs + 1, 2): the shares of positive outputs of the two ReLUs on
     validation images, before training and after each epoch.
     """
-    one_thread_each()
+    machine.one_thread_each()
     tf.config.set_visible_devices([], "GPU")  # a CPU sweep, a core to a run; the record says so
     tf.get_logger().setLevel("ERROR")  # TensorFlow takes every run's new network for one that is traced again
     images, labels = data.load(config["dataset"], options.data_dir, train=True)
@@ -278,7 +282,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv, datasets=tuple(DATASETS))
     stem = STEM if options.dataset == "fashion_mnist" else f"{STEM}_{options.dataset}"
-    sweep = partial(run_all, stem, partial(run, options=options), workers=cores())
+    sweep = partial(run_all, stem, partial(run, options=options), workers=machine.cores())
     runs = data.resolve(configs(options.preset, options.dataset), options)
     first = sweep(runs, options)
     # The rest depends on the grid's result: the best rate of each mode is repeated with the other seeds.

@@ -1,19 +1,18 @@
 """The command line that every script shares: `options = parse_args(__doc__, argv)`."""
 
 import argparse
+import contextlib
 import importlib.util
 import os
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
-if TYPE_CHECKING:
-    import torch
+from utils import machine
 
 ROOT = Path(__file__).resolve().parent.parent
 PRESETS = ("quick", "full")
-RUNS_ON_A_GPU = 4
-GPU_SHARE = 1 / RUNS_ON_A_GPU
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -27,21 +26,8 @@ class Options:
     device: str = "auto"
     data_dir: Path = ROOT / "data"
     output: Path | None = None
-    dataset: str | None = None  # in scripts that offer several, like the network
-    network: str | None = None
+    dataset: str | None = None  # in scripts that offer several
     ray: str | None = None  # the address of a Ray cluster, or "local"
-
-    def torch_device(self) -> "torch.device":
-        """Return the torch.device that --device names: with "auto" a GPU if there is one."""
-        import torch
-
-        if self.device != "auto":
-            return torch.device(self.device)
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-    def workers(self, threads: int = 1) -> int:
-        """Return how many runs of so many threads fill the cores or, on a GPU, how many small networks fill it."""
-        return RUNS_ON_A_GPU if self.torch_device().type == "cuda" else max(1, cores() // threads)
 
     @property
     def results_dir(self) -> Path:
@@ -62,27 +48,16 @@ class Options:
 DEFAULTS = Options()
 
 
-def cores() -> int:
-    """Return how many CPU cores this process may use: fewer than the machine has, where a scheduler says so."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}\n")
 
 
-def parse_args(
-    doc: str,
-    argv: list[str] | None = None,
-    datasets: tuple[str, ...] = (),
-    networks: tuple[str, ...] = (),
-    runs: bool = True,
-) -> Options:
+def parse_args(doc: str, argv: list[str] | None = None, datasets: tuple[str, ...] = (), runs: bool = True) -> Options:
     """Return the options in `argv` (default: the process's own); `doc` is the script's docstring, shown by --help.
 
-    A script that works on several `datasets` has the flag --dataset too, which by default is the first of them; and one
-    that trains several `networks`, --network. Without `runs` there are no flags that say how to run: nothing is.
+    A script that works on several `datasets` has the flag --dataset too, which by default is the first of them. Without
+    `runs` there are no flags that say how to run: nothing is.
     A flag or value that does not exist prints one sentence and exits with status 2 before anything is written.
     """
     parser = _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
@@ -102,10 +77,6 @@ def parse_args(
         parser.add_argument(
             "--dataset", choices=datasets, default=datasets[0], help="the images (default: %(default)s)"
         )
-    if networks:
-        parser.add_argument(
-            "--network", choices=networks, default=networks[0], help="what is trained (default: %(default)s)"
-        )
     options = Options(**vars(parser.parse_args(argv)))
     if options.ray == "":
         parser.error("argument --ray: '' is no address (choose HOST:PORT, or leave it out for a cluster started here)")
@@ -120,11 +91,23 @@ def parse_args(
             parser.error(f"argument {flag}: {str(folder)!r} cannot be used ({error.strerror}; choose another folder)")
         if wrong:
             parser.error(f"argument {flag}: {str(folder)!r} is not a folder (choose a folder, or a path to make one)")
-    if options.ray is None and options.device == "cuda" and not _has_cuda():
+    if options.ray is None and options.device == "cuda" and not machine.has_cuda():
         parser.error("argument --device: invalid choice: 'cuda' is not on this machine (choose from auto, cpu)")
+    sys.excepthook = _say_interrupted
     # A run may be computed by a process with another working directory.
     output = options.output and options.output.absolute()
     return replace(options, data_dir=options.data_dir.absolute(), output=output)
+
+
+def _say_interrupted(kind, error, trace):
+    """Show an error as usual, but an interruption (of a run, see utils.runs; here of what is drawn) in one sentence."""
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    with contextlib.suppress(AttributeError, OSError):  # closed, or nobody reads it any more
+        print("\ninterrupted; what is recorded is kept, the same command without --fresh goes on.", file=sys.stderr)
+        sys.stdout.flush()
+    os._exit(130)
 
 
 def _add_flags_of_runs(parser):
@@ -138,9 +121,3 @@ def _add_flags_of_runs(parser):
         "--ray", nargs="?", const="local", metavar="ADDRESS",
         help="spread the runs over the Ray cluster there (without an address: one started on this machine)",
     )  # fmt: skip
-
-
-def _has_cuda() -> bool:
-    import torch
-
-    return torch.cuda.is_available()

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import gzip
 import hashlib
+import http.client
 import io
 import os
 import socket
@@ -139,8 +140,14 @@ def _cifar10(data_dir, train, download):
     for file, md5 in [*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])]:
         if os.path.lexists(batches / file):
             _read_verified(batches / file, md5)
-    with contextlib.redirect_stdout(io.StringIO()):
-        dataset = CIFAR10(data_dir, train=train, download=True)  # unpacks; the archive is there, so no network
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            dataset = CIFAR10(data_dir, train=train, download=True)  # unpacks; the archive is there, so no network
+    except OSError as error:
+        raise DataUnavailable(
+            f"cifar10's archive cannot be unpacked in {data_dir} ({error.strerror}). "
+            "Make the folder writable, or name another data folder with --data-dir."
+        ) from error
     return dataset.data, np.array(dataset.targets)
 
 
@@ -196,8 +203,8 @@ def _download(name, path, md5, mirrors):
                     partial.write_bytes((Path(folder) / path.name).read_bytes())
                     os.replace(partial, path)
                 return
-            except (OSError, RuntimeError) as error:
-                tried.append(f"{mirror}: {error}")
+            except (OSError, RuntimeError, ValueError, http.client.HTTPException) as error:
+                tried.append(f"{mirror}: {type(error).__name__}: {error}")
     finally:
         socket.setdefaulttimeout(timeout)
     raise DataUnavailable(

@@ -36,8 +36,3 @@ def fraction_interval(successes: int, n: int) -> dict:
     """Return {"fraction", "low", "high", "n"}: a share of n with Wilson's 95% interval."""
     interval = stats.binomtest(int(successes), int(n)).proportion_ci(CONFIDENCE, method="wilson")
     return {"fraction": successes / n, "low": interval.low, "high": interval.high, "n": int(n)}
-
-
-def with_nan(interval: dict) -> dict:
-    """Return an interval read from a summary, in which NaN is null, with NaN again."""
-    return {key: math.nan if value is None else value for key, value in interval.items()}

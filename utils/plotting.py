@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 from numpy.typing import ArrayLike
 
 from utils.cli import Options
@@ -58,9 +58,9 @@ def subplots(
     rows: int = 1, columns: int = 1, height: float = 3.0, width: float = WIDTH, **keywords: Any
 ) -> tuple[Figure, np.ndarray]:
     """Return a figure of `width` (default: the report's column) by `height` inches, and its axes (rows, columns)."""
-    mpl.use("Agg")
     import matplotlib.pyplot as plt
 
+    mpl.use("Agg")
     mpl.rcdefaults()
     plt.style.use(STYLE)
     figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, **keywords)
@@ -83,6 +83,13 @@ def in_powers(value: float) -> str:
 def in_percent(axis: Axis, decimals: int | None = None) -> None:
     """Label an axis of fractions in percent, as the report's text and tables give them."""
     axis.set_major_formatter(PercentFormatter(1, decimals))
+
+
+def in_ones_twos_and_fives(axis: Axis) -> None:
+    """Label a logarithmic axis of about a decade with plain numbers: 0.1, 0.2, 0.5, 1, ..."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def show_interval(

@@ -2,9 +2,11 @@
 
 import functools
 import importlib
+import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,10 +25,17 @@ def environment() -> dict:
 
 @functools.cache
 def _commit():
+    """Return this checkout's commit, "-modified" where code has changed since; "unknown" outside of its repository."""
+    # What a hook of another repository has set would name that one.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
     def git(*words):
-        return subprocess.run(["git", "-C", ROOT, *words], capture_output=True, text=True, check=True).stdout.strip()
+        command = ["git", "-C", ROOT, *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=clean).stdout.strip()
 
     try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != ROOT:
+            return "unknown"  # unpacked inside another repository
         return git("rev-parse", "HEAD") + ("-modified" if git("status", "--porcelain", "--", "*.py") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
@@ -41,6 +50,7 @@ def provenance(frame: pd.DataFrame) -> dict:
     environments: dict[tuple, int] = {}
     commits: dict[str, int] = {}
     for found in frame.environment:
+        # "epoch_seconds": which question 4.4's growing-batch tests once recorded.
         kept = {key: value for key, value in found.items() if key not in ("commit", "epoch_seconds")}
         key = tuple(sorted(kept.items()))
         environments[key] = environments.get(key, 0) + 1

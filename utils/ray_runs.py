@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from utils.cli import cores
+from utils import machine
 
 RETRIES = 3  # of a run whose worker or node was lost; a run that raises is not tried again
 LOOPBACK = "127.0.0.1"
@@ -75,7 +75,7 @@ def _connect(address, threads):
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         if address == LOCAL:
-            cpus = max(cores(), threads)
+            cpus = max(machine.cores(), threads)
             ray.init("local", _node_ip_address=LOOPBACK, num_cpus=cpus, include_dashboard=False, **quiet)
         else:
             ray.init(address, **quiet)

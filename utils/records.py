@@ -4,42 +4,42 @@ record = read_record(path, config)                what is recorded of exactly th
 write_summary(stem, summary, options)             what the figures' captions and the report read
 """
 
+import hashlib
 import json
 import math
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from utils.cli import DEFAULTS, Options
 from utils.files import say, shown, write_whole
 
+LONGEST_NAME = 150  # bytes: file systems allow 255, of which half-written files have an ending of their own
+
 
 def record_name(config: dict) -> str:
-    """Return the file name of a config's record, without its ending."""
-    name = config.get("name") or "_".join(f"{key}={value}" for key, value in config.items())
-    return "".join(character if character.isalnum() or character in "._=-+" else "-" for character in str(name))
+    """Return the file name of a config's record, without its ending; a long one is cut and ends with its hash."""
+    name = str(config.get("name") or "_".join(f"{key}={value}" for key, value in config.items()))
+    name = "".join(character if character.isalnum() or character in "._=-+" else "-" for character in name)
+    if len(name.encode()) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return name.encode()[: LONGEST_NAME - 17].decode(errors="ignore") + f"-{digest}"
 
 
-def read_record(path: Path, config: dict) -> dict | None:
-    """Return the record at `path` if it is one of exactly this config, else None."""
+def read_record(path: Path, config: dict | None = None) -> dict | None:
+    """Return the record at `path` if it is a valid one, of exactly this config (of any, without one); else None."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
-        same = _dumps(record["config"]) == _dumps(to_json(config)[0])  # unlike ==, this tells 1, 1.0 and true apart
-        valid = same and len({**record["result"]}) > 0 and record["seconds"] >= 0
+        # Unlike ==, this tells 1, 1.0 and true apart.
+        same = config is None or _dumps(record["config"]) == _dumps(to_json(config)[0])
+        valid = same and isinstance(record["config"], dict) and len({**record["result"]}) > 0 and record["seconds"] >= 0
         valid = valid and isinstance(record["environment"]["commit"], str)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return record if valid else None
-
-
-def complete_seeds(frame: pd.DataFrame, configs: list[dict]) -> pd.DataFrame:
-    """Return the rows of the seeds of which every one of the configs is recorded; `frame` may lack some."""
-    planned, recorded = Counter(config["seed"] for config in configs), Counter(frame.seed)
-    return frame[[recorded[seed] == planned[seed] for seed in frame.seed]]
 
 
 def write_summary(stem: str, summary: dict, options: Options = DEFAULTS) -> Path:
@@ -50,19 +50,21 @@ def write_summary(stem: str, summary: dict, options: Options = DEFAULTS) -> Path
     return path
 
 
-def read_summary(stem: str, options: Options, script: str | None = None) -> dict:
-    """Return another script's summary; ends the program with status 1, naming the script, where there is none.
+def read_summary(stem: str, options: Options, keys: tuple[str, ...] = ()) -> dict:
+    """Return another script's summary.
 
-    `script`: what to run for it, by default <stem>.py.
+    Ends the program with status 1, naming the script, where there is none and where it lacks one of the `keys`.
     """
-    script = script or f"{stem}.py"
     path = options.results_dir / f"{stem}.json"
     try:
-        return {**json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)}
+        summary = {**json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)}
     except FileNotFoundError:
-        sys.exit(f"{shown(path)} is missing: run the script {script} with the same flags first.")
+        sys.exit(f"{shown(path)} is missing: run the script {stem}.py with the same flags first.")
     except (ValueError, TypeError) as error:
-        sys.exit(f"{shown(path)} is not a summary ({error}): run the script {script} again.")
+        sys.exit(f"{shown(path)} is not a summary ({error}): run the script {stem}.py again.")
+    if missing := set(keys) - set(summary):
+        sys.exit(f"{shown(path)} lacks {', '.join(sorted(missing))}: run the script {stem}.py again.")
+    return summary
 
 
 def to_json(value: Any, digits: int | None = None) -> tuple[Any, bool]:
@@ -73,6 +75,8 @@ def to_json(value: Any, digits: int | None = None) -> tuple[Any, bool]:
     if isinstance(value, dict):
         named = {str(key): to_json(item, digits) for key, item in value.items()}
         return {key: pair[0] for key, pair in named.items()}, any(pair[1] for pair in named.values())
+    if isinstance(value, np.ndarray) and value.ndim == 0:  # any torch scalar's .numpy()
+        value = value.item()
     if isinstance(value, (list, tuple, np.ndarray)):
         pairs = [to_json(item, digits) for item in value]
         return [pair[0] for pair in pairs], any(pair[1] for pair in pairs)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
@@ -26,6 +27,7 @@ from utils.files import UNFINISHED, locked, say, shown, warn
 from utils.provenance import environment
 from utils.records import read_record, record_name, to_json, write_json
 
+UNGUARDED = 78  # exit status
 REPLACED = ".replaced"  # ending of a record that --fresh has set aside until there is a new one
 
 
@@ -37,13 +39,12 @@ def run_all(
     workers: int = 1,
     threads: int = 1,
     gpu_share: float = 0.0,
-    allow_missing: bool = False,
 ) -> pd.DataFrame:
     """Run every config that has no valid record, and return all records as a table: a row a config, in order.
 
     A config is a flat dict of JSON values, "seed" included; its key "name", if there, names the record. `run`
-    returns a dict of JSON values or NumPy arrays; its keys "precision", "device" and "epoch_seconds" go to the
-    environment (without the first two: NumPy's, float64 on the CPU). A record is valid exactly when its config equals
+    returns a dict of JSON values or NumPy arrays; its keys "precision" and "device" go to the environment (without
+    them: NumPy's, float64 on the CPU). A record is valid exactly when its config equals
     the requested one. With several `workers`, as many processes share the runs; `run` must then be picklable and see to
     its own number of threads. On a Ray cluster (options.ray) a run asks for `threads` CPUs, and for `gpu_share` of a
     GPU where there are any. Columns: the config's keys, the result's, "seconds" and "environment".
@@ -51,19 +52,18 @@ def run_all(
     missing, and where the folder cannot be written; with 130 or 143 where it was interrupted, saying how to resume.
     With --fresh all records in the folder are set aside first, so that after an interruption the same command without
     --fresh does the rest; of several sweeps in one folder only the first must have it.
-    With `allow_missing`, for sweeps of days, --replot says how many records are missing and returns the others.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        os._exit(UNGUARDED)  # a worker is importing a script that starts its runs at once: the parent says so
     folder = options.results_dir / stem
-    paths = {path: config for config in configs for path in [folder / f"{record_name(config)}.json"]}
+    paths = {folder / f"{record_name(config)}.json": config for config in configs}
     if len(paths) != len(configs):
         raise ValueError(f"{stem}: two of the {len(configs)} configs have one name")
     todo = {path: config for path, config in paths.items() if options.fresh or read_record(path, config) is None}
     if options.replot and todo:
         names = ", ".join(path.stem for path in list(todo)[:5]) + (", ..." if len(todo) > 5 else "")
-        missing = f"{stem}: {len(todo)} of {len(configs)} runs are not recorded in {shown(folder)} ({names})"
-        if not allow_missing or len(todo) == len(configs):
-            sys.exit(f"{missing}; nothing drawn.")
-        warn(f"{missing}; only the others are drawn and summarised.")
+        missing = f"{len(todo)} of {len(configs)} runs are not recorded in {shown(folder)} ({names})"
+        sys.exit(f"{stem}: {missing}; nothing drawn.")
     if not options.replot:
         if blocked := [shown(path) for path in todo if path.is_dir()]:
             sys.exit(f"{stem}: {blocked[0]} is a folder, where a record should be; remove it. Nothing was run.")
@@ -73,12 +73,34 @@ def run_all(
             attempts = _attempts(run, todo, options, workers)
         _run(stem, todo, folder, attempts, pooled=workers > 1 and options.ray is None, fresh=options.fresh)
     records = [record for path, config in paths.items() if (record := read_record(path, config)) is not None]
-    if len(records) < len(paths) and not (options.replot and allow_missing):
+    if len(records) < len(paths):
         sys.exit(f"{stem}: {len(paths) - len(records)} records have vanished from {shown(folder)}; run it again.")
-    beside = ("seconds", "environment")
-    return pd.DataFrame(
-        [{**record["config"], **record["result"], **{key: record[key] for key in beside}} for record in records]
-    )
+    return table(records)
+
+
+def read_runs(stem: str, options: Options, **wanted: Any) -> pd.DataFrame:
+    """Return the table of another script's records in whose configs these keys have these values, by seed.
+
+    Ends the program with status 1, naming the script, where there is none.
+    """
+    folder = options.results_dir / stem
+    records = [
+        record
+        for path in sorted(folder.glob("*.json"))
+        if (record := read_record(path)) is not None and wanted.items() <= record["config"].items()
+    ]
+    if not records:
+        sys.exit(f"{shown(folder)} has no record of {wanted}: run the script {stem}.py with the same flags first.")
+    return table(records).sort_values("seed", ignore_index=True)
+
+
+def table(records: list[dict]) -> pd.DataFrame:
+    """Return a row for each record: its config's keys, its result's, "seconds" and "environment"."""
+    rows = []
+    for record in records:
+        beside = {"seconds": record["seconds"], "environment": record["environment"]}
+        rows.append({**record["config"], **record["result"], **beside})
+    return pd.DataFrame(rows)
 
 
 def progress(items: Iterable, total: int, label: str) -> Iterator:
@@ -146,9 +168,12 @@ def _pool(run, todo, options, workers):
     with ProcessPoolExecutor(min(workers, len(todo)), context, initializer=_follow_parent) as pool:
         try:
             paths = {pool.submit(_attempt, run, path, config, options): path for path, config in todo.items()}
+            processes = multiprocessing.active_children()
             for future in as_completed(paths):
                 yield paths[future], *future.result()
         except BrokenProcessPool:
+            if any(process.exitcode == UNGUARDED for process in processes):
+                sys.exit('several workers import the script: start its runs below  if __name__ == "__main__":  only.')
             return
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -175,11 +200,10 @@ def _attempt(run, path, config, options):
     start = time.perf_counter()
     try:
         result, diverged = to_json(run(config))
+        used = _take_environment(result)
+        _check_result(result, config)
     except Exception:
         return None, traceback.format_exc()
-    used = {"precision": result.pop("precision", "float64"), "device": result.pop("device", "cpu")}
-    if "epoch_seconds" in result:
-        used["epoch_seconds"] = result.pop("epoch_seconds")
     record = {
         "config": to_json(config)[0],
         "result": {**result, "diverged": True} if diverged else result,
@@ -187,6 +211,21 @@ def _attempt(run, path, config, options):
         "seconds": round(time.perf_counter() - start, 3),
     }
     return record, None
+
+
+def _take_environment(result):
+    """Take precision and device out of a run's result, and return them; NumPy's where it does not say."""
+    if not isinstance(result, dict):
+        raise TypeError(f"run returned {result!r}; a result is a dict of JSON values or arrays")
+    return {"precision": result.pop("precision", "float64"), "device": result.pop("device", "cpu")}
+
+
+def _check_result(result, config):
+    """Raise ValueError for a result that the table could not tell from nothing, or from the config."""
+    if not result:
+        raise ValueError("run returned no result")
+    if both := sorted(result.keys() & {*config, "seconds", "environment"}):
+        raise ValueError(f"run returned {', '.join(both)}, which the table's row has already; give it another name")
 
 
 def _follow_parent():

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 EVALUATION_BATCH = {"cpu": 500, "cuda": 2000}  # on a CPU what stays in its cache: a third faster for LeNet-5
 WARM_UP = 3  # passes before a CUDA graph is captured, as torch's documentation asks
@@ -102,15 +103,17 @@ class Trainer:
     ) -> np.ndarray:
         """Take one update for each batch (indices into pixels) at each rate; return the losses (updates,).
 
-        A loss is the batch's mean before its update, with dropout and augmentation as trained on.
+        A loss is the batch's mean before its update, with dropout and augmentation as trained on. Raises ValueError for
+        a batch of one image if the model has batch norm.
         """
+        if min(len(batch) for batch in batches) == 1 and any(isinstance(m, _BatchNorm) for m in self.model.modules()):
+            raise ValueError("a batch has one image, which has no batch statistics; batch norm needs two or more")
         self.model.train()
         losses = []
         plans = torch.cat([self._plan(torch.as_tensor(batch)) for batch in batches]).to(self.device)  # one transfer
         for plan, rate in zip(plans.split([len(batch) for batch in batches]), rates, strict=True):
             self._set_rate(rate)
-            size = self.micro_batch or len(plan)
-            parts = [self._accumulate(pixels, labels, part, 1 / len(plan)) for part in plan.split(size)]
+            parts = [self._accumulate(pixels, labels, part, 1 / len(plan)) for part in self._micro_batches(plan)]
             self.optimizer.step()
             self._zero_gradients()
             losses.append(torch.stack(parts).sum() if len(parts) > 1 else parts[0])
@@ -155,6 +158,13 @@ class Trainer:
     def _plan(self, indices):
         """Return what one batch is made of (n, 4): its images' indices and their augmentation."""
         return torch.cat((indices[:, None], self._draws(len(indices))), dim=1)
+
+    def _micro_batches(self, plan):
+        """Return the parts of a batch whose gradients are added up; a single image left over joins the one before."""
+        parts = list(plan.split(self.micro_batch or len(plan)))
+        if len(parts) > 1 and len(parts[-1]) == 1:
+            parts[-2:] = [torch.cat(parts[-2:])]
+        return parts
 
     def _draws(self, n):
         """Return the augmentation (n, 3) of n images: rows, columns, mirrored or not."""

@@ -8,6 +8,11 @@ networks in each of two processes. The slow ways are timed on less and scaled. W
 report/results/bench_dying_relu.json.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout's modules, whatever is installed
+
 import multiprocessing
 import os
 import tempfile
@@ -16,7 +21,7 @@ import time
 import torch
 from torch import nn
 
-from coms6998_hw2 import relu_ensemble as ensemble
+from coms6998_hw2.problem_2 import relu_ensemble as ensemble
 from utils.provenance import environment
 from utils.records import write_summary
 

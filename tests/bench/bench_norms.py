@@ -7,6 +7,11 @@ Once also the provided file's convolution, which cuts out its 784 windows one by
 report/results/bench_norms.json.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout's modules, whatever is installed
+
 import time
 
 import numpy as np
@@ -14,7 +19,7 @@ import tensorflow as tf
 
 from ist597_norms.cnn import CNN, NORMALIZATIONS, TWINS
 from ist597_norms.p1_compare_norms import BATCH_SIZE, CLASSES, HIDDEN_SIZE
-from ist597_norms.threads import one_thread_each
+from utils import machine
 from utils.intervals import geometric_interval, mean_interval
 from utils.provenance import environment
 from utils.records import write_summary
@@ -46,7 +51,7 @@ def seconds_per_step(model: CNN, images: np.ndarray, labels: np.ndarray, steps: 
 
 def main():
     """Time every kind in every round, print and write the table."""
-    one_thread_each()
+    machine.one_thread_each()
     rng = np.random.default_rng(0)
     images = rng.random((BATCH_SIZE, 28, 28, 1), dtype=np.float32)
     labels = np.eye(CLASSES, dtype=np.float32)[rng.integers(0, CLASSES, BATCH_SIZE)]

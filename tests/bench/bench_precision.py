@@ -7,15 +7,20 @@ Images a second in training steps of 64 images of problem 3's LeNet-5, without b
 report/results/bench_precision_<cpu or cuda>.json.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout's modules, whatever is installed
+
 import time
 
 import numpy as np
 import torch
 
-from coms6998_hw2.fashion_training import LARGEST_SHIFT, resize
 from coms6998_hw2.models import LeNet5, MiniGoogLeNet
 from coms6998_hw2.p3_lenet5 import BATCH_SIZE, preparation
-from utils import data
+from coms6998_hw2.problem_4.training import LARGEST_SHIFT, resize
+from utils import data, machine
 from utils.cli import Options
 from utils.intervals import mean_interval
 from utils.provenance import environment
@@ -57,7 +62,7 @@ def settings(model: type, prepare, largest_shift: int | None, pixels, labels, de
 
 def main():
     """Time every setting, print and write the table."""
-    device = Options().torch_device()
+    device = machine.torch_device("auto")
     summary = {
         "device": torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU cores",
         "instructions": torch.backends.cpu.get_cpu_capability(),

@@ -9,11 +9,17 @@ TensorFlow is installed, the same network in Keras. Each in turn, several rounds
 report/results/bench_training_<device>.json.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout's modules, whatever is installed
+
 import importlib.util
 import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
 
+import keras_networks
 import numpy as np
 import torch
 from PIL import Image
@@ -21,12 +27,11 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from coms6998_hw2.fashion_training import resize
 from coms6998_hw2.models import LeNet5, MiniGoogLeNet
 from coms6998_hw2.p3_lenet5 import preparation
-from utils import data
-from utils.cli import ROOT, Options
-from utils.cli import cores as available_cores
+from coms6998_hw2.problem_4.training import resize
+from utils import data, machine
+from utils.cli import Options
 from utils.intervals import geometric_interval, mean_interval
 from utils.provenance import environment
 from utils.records import write_summary
@@ -124,10 +129,7 @@ def keras_rate() -> float:
     """Return the images in a second of a training step of MiniGoogLeNet in Keras, single precision."""
     import tensorflow as tf
 
-    specification = importlib.util.spec_from_file_location("test_models", ROOT / "tests" / "test_models.py")
-    reference = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(reference)
-    model = reference.keras_mini_googlenet()
+    model = keras_networks.mini_googlenet()
     model.compile(tf.keras.optimizers.SGD(0.01, momentum=0.9), tf.keras.losses.SparseCategoricalCrossentropy(True))
     images, labels = np.random.default_rng(0).random((BATCH_SIZE, 32, 32, 1), dtype=np.float32), np.arange(64) % 10
     for _ in range(WARM_UP):
@@ -155,8 +157,8 @@ def matrix_rate(device, dtype) -> float:
 
 def main():
     """Time each way, print and write the table."""
-    device = Options().torch_device()
-    cores = available_cores()
+    device = machine.torch_device("auto")
+    cores = machine.cores()
     pad = transforms.Compose([transforms.Pad(2), transforms.ToTensor(), transforms.Normalize((0.1,), (0.275,))])
     enlarge = transforms.Compose([transforms.Resize(32), transforms.ToTensor()])
     standardize = preparation(data.load("mnist", Options().data_dir, train=True)[0], standardized=True)

@@ -1,0 +1,1 @@
+"""What the script of problem 3 is made of: what layers do, its intervals, its figures."""

@@ -1,0 +1,131 @@
+"""The figures of problem 3: curves and accuracies, learned parameters, what question 3.1 asks, and fewer images.
+
+figure = draw(frame, summary)      frame: p3_lenet5's runs; summary: what its `summarise` makes of them
+"""
+
+import numpy as np
+import pandas as pd
+
+from utils import plotting
+
+LABELS = {"none": "neither", "bn": "batch norm", "bn_input": "batch norm, input too", "dropout": "dropout",
+          "bn_dropout": "both", "dropout_bn": "both, dropout first"}  # fmt: skip
+STYLES = dict.fromkeys(LABELS, "-") | {"bn_input": "--"}  # it lies on "bn", which should be seen below it
+LAYERS = ("c1", "c3", "c5", "f6")
+
+
+def chosen(
+    frame: pd.DataFrame, summary: dict, variant: str, rate: float | None = None, images: int | None = None
+) -> pd.DataFrame:
+    """Return the runs of a variant at its own rate or another, on all images or fewer, for their usual epochs."""
+    protocol = summary["protocol"]
+    size = summary["images"].get(str(images)) or {**protocol, "learning_rate": summary["learning_rate"]}
+    return frame[
+        (frame.variant == variant)
+        & (frame.learning_rate == (rate or size["learning_rate"][variant]))
+        & (frame.images == (images or protocol["images"]))
+        & (frame.epochs == size["epochs"])
+    ]
+
+
+def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
+    """Return the main figure: training and validation loss, evaluation mode, and test accuracy, every seed."""
+    figure, axes = plotting.subplots(1, 3, height=2.7)
+    axes[0, 1].sharey(axes[0, 0])
+    for row, variant in enumerate(LABELS):
+        rows, color = chosen(frame, summary, variant), plotting.COLORS[variant]
+        for ax, key in zip(axes[0, :2], ("train_loss", "validation_loss"), strict=True):
+            style = STYLES[variant] if variant == "bn_input" else "." + STYLES[variant]
+            plotting.show_seeds(ax, rows[key], color, first=1, style=style, label=LABELS[variant])
+        plotting.show_end(axes[0, 2], row, rows.test_accuracy, summary["test_accuracy"][variant], color)
+    axes[0, 0].set(xlabel="epoch", ylabel="training loss", yscale="log")
+    axes[0, 1].set(xlabel="epoch", ylabel="validation loss", yscale="log")
+    _name_rows(axes[0, 2])
+    axes[0, 2].set_xlabel("test accuracy")
+    plotting.in_percent(axes[0, 2].xaxis, 1)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    plotting.label_panels(axes)
+    return figure
+
+
+def _name_rows(ax) -> None:
+    """Label a row for each variant, the first on top."""
+    ax.set_yticks(range(len(LABELS)), LABELS.values(), fontsize=6)
+    ax.invert_yaxis()
+
+
+def draw_violins(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
+    """Return question 3.3's figure: the distribution of gamma and beta in each layer, with and without input norm."""
+    figure, axes = plotting.subplots(2, 1, height=4.2, sharex=True)
+    layers = ("input", *LAYERS)
+    for offset, variant in ((-0.2, "bn"), (0.2, "bn_input")):
+        rows = chosen(frame, summary, variant)
+        for ax, key in zip(axes[:, 0], ("gamma", "beta"), strict=True):
+            for position, layer in enumerate(layers):
+                values = [value for run in rows[key] for value in run.get(layer, [])]
+                if len(values) > len(rows):
+                    color = plotting.COLORS[variant]
+                    plotting.show_violins(ax, [position + offset], [np.array(values)], color, width=0.36)
+                elif values:  # the input's norm has one gamma and one beta: a point for each seed
+                    ax.plot([position + offset] * len(values), values, "o", color=plotting.COLORS[variant])
+            ax.set_ylabel({"gamma": r"$\gamma$ (scale)", "beta": r"$\beta$ (shift)"}[key])
+    for variant in ("bn", "bn_input"):
+        axes[0, 0].plot([], [], "s", color=plotting.COLORS[variant], label=LABELS[variant])
+    axes[0, 0].legend()
+    axes[1, 0].set_xticks(range(len(layers)), [layer if layer == "input" else layer.upper() for layer in layers])
+    axes[1, 0].set_xlim(-0.5, len(layers) - 0.5)
+    plotting.label_panels(axes)
+    return figure
+
+
+def draw_causes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
+    """Return question 3.1's figure: correlation between units, drift of the activations' inputs, variance shift."""
+    figure, axes = plotting.subplots(1, 3, height=2.7)
+    for row, variant in enumerate(LABELS):
+        rows, color = chosen(frame, summary, variant, summary["protocol"]["common_rate"]), plotting.COLORS[variant]
+        scores = [run["f6"] for run in rows.correlation]
+        plotting.show_end(axes[0, 0], row, scores, summary["correlation"][variant]["f6"], color)
+        if variant in ("none", "bn", "dropout"):
+            plotting.show_seeds(axes[0, 1], [run["c5"] for run in rows.drift], color, first=2)
+        shift = summary["variance_shift"][variant]
+        shown = [position for position, layer in enumerate(LAYERS) if layer in shift]
+        if shown:
+            plotting.show_interval(
+                axes[0, 2], shown, [shift[LAYERS[i]] for i in shown], color, marker="o", linestyle=STYLES[variant]
+            )
+    for variant in LABELS:
+        axes[0, 1].plot([], [], STYLES[variant], color=plotting.COLORS[variant], label=LABELS[variant])
+    _name_rows(axes[0, 0])
+    axes[0, 0].set_xlabel("mean |correlation|, F6")
+    axes[0, 1].set(xlabel="epoch", ylabel="drift of C5's mean (s.d.)", yscale="log")
+    axes[0, 2].set(ylabel="variance, evaluation / training", xticks=range(len(LAYERS)))
+    axes[0, 2].set_xticklabels([layer.upper() for layer in LAYERS])
+    figure.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    plotting.label_panels(axes)
+    return figure
+
+
+def draw_images(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
+    """Return the last figure: test error against the number of training images, every seed beside its mean."""
+    figure, axes = plotting.subplots(1, 1, height=3.2)
+    ax, protocol = axes[0, 0], summary["protocol"]
+    scores = {int(n): row["test_accuracy"] for n, row in summary["images"].items()}
+    scores[protocol["images"]] = summary["test_accuracy"]
+    order = sorted(scores)
+    for variant, beside in zip(LABELS, np.geomspace(0.75, 1 / 0.75, len(LABELS)), strict=True):
+        color, x = plotting.COLORS[variant], np.array(order) * beside
+        low, mean, high = (
+            1 - np.array([scores[n][variant][key] for n in order], float) for key in ("high", "mean", "low")
+        )
+        ax.errorbar(x, mean, [mean - low, high - mean], color=color, label=LABELS[variant], linestyle=STYLES[variant],
+                    linewidth=0.5, elinewidth=1.2, marker="o", markersize=3)  # fmt: skip
+        for n, position in zip(order, x, strict=True):
+            errors = 1 - chosen(frame, summary, variant, images=n).test_accuracy
+            ax.plot([position * 1.04] * len(errors), errors, ".", color=color, alpha=0.6, markersize=3)
+    ax.set(xlabel="training images", ylabel="test error", xscale="log", yscale="log")
+    ax.set_xticks(order, [f"{n:,}" for n in order])
+    ax.set_yticks([0.01, 0.02, 0.05, 0.1])
+    ax.minorticks_off()
+    plotting.in_percent(ax.yaxis, 0)
+    ax.legend()
+    return figure

@@ -1,0 +1,175 @@
+"""One training run of MiniGoogLeNet on Fashion-MNIST: what the scripts of problem 4 share.
+
+plan = constant_plan(images=55_000, batch_size=64, rate=0.01, epochs=5)    what each epoch's updates are
+curves = Training(config, options).follow(plan)                            losses and accuracies after each epoch
+"""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn import functional
+
+from coms6998_hw2.models import MiniGoogLeNet
+from utils import data, machine
+from utils.cli import Options
+from utils.runs import run_all
+from utils.training import Trainer, fastest_precision, on_device
+
+NETWORK = MiniGoogLeNet  # the assignment's
+BATCH_SIZE = 64  # question 4.2
+MOMENTUM = 0.9  # the reference post's
+WATCHED = 10_000  # training images on which the training loss is measured in evaluation mode
+SIDE = 32  # MiniGoogLeNet's pooling does not fit 28 x 28
+LARGEST_SHIFT = 3  # pixels: the post's 10% of 32
+THREADS = 1  # of a run on the CPU: two runs of one thread train a tenth to a third more images than one run of two
+MICRO_BATCH = 64  # what batch norm sees, whatever the batch size: larger batches add up gradients
+CURVES = ("batch_loss", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+# For each epoch (batch sizes, rates), one of each for every update. The sizes add up to all images; to fewer in a last
+# epoch that ends early.
+Plan = list[tuple[np.ndarray, np.ndarray]]
+
+
+def sweep(stem: str, run: Callable, configs: list[dict], options: Options) -> pd.DataFrame:
+    """Return the table of the runs, `run(config, options)` each, after doing what is not recorded yet."""
+    return run_all(
+        stem,
+        partial(run, options=options),
+        data.resolve(configs, options),
+        options,
+        workers=machine.workers(options.device, THREADS),
+        threads=THREADS,
+        gpu_share=machine.GPU_SHARE,
+    )
+
+
+def batch_sizes(images: int, batch_size: int) -> np.ndarray:
+    """Return the sizes of an epoch's batches: all `batch_size`, but for what is left for the last.
+
+    A single image that would be left joins the batch before: alone it has no batch statistics. Raises ValueError for a
+    batch size that is not between 1 and the number of images.
+    """
+    if not 1 <= batch_size <= images:
+        raise ValueError(f"the batch size is {batch_size}; it must be between 1 and the {images} training images")
+    whole, rest = divmod(images, batch_size)
+    sizes = [batch_size] * whole + [rest] * (rest > 1)
+    sizes[-1] += rest == 1
+    return np.array(sizes)
+
+
+def constant_plan(images: int, batch_size: int, rate: float, epochs: int) -> Plan:
+    """Return the plan of `epochs` passes over the images with one batch size and one learning rate.
+
+    Raises ValueError as `batch_sizes` does, and for a rate that is not positive and finite.
+    """
+    if not 0 < rate < math.inf:
+        raise ValueError(f"the learning rate is {rate}; it must be positive and finite")
+    sizes = batch_sizes(images, batch_size)
+    return [(sizes, np.full(len(sizes), rate))] * epochs
+
+
+def best_of(values: Sequence[float | None]) -> float:
+    """Return the greatest of the epochs' values, of which those after a stop are None or NaN; NaN if all are."""
+    numbers = np.array(values, dtype=float)
+    return float(np.nanmax(numbers)) if np.isfinite(numbers).any() else math.nan
+
+
+def resize(pixels: torch.Tensor) -> torch.Tensor:
+    """Return images (n, 1, 32, 32), between 0 and 1, of pixels (n, 1, 28, 28), uint8: bilinear, as the post."""
+    return functional.interpolate(pixels.float() / 255, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+
+
+class Training:
+    """A config's data, on the device, and its freshly drawn network: equal seeds start from equal networks."""
+
+    def __init__(self, config: dict, options: Options):
+        """Load, split and move the data; `config` has dataset, images, seed and precision ("fastest" or a name).
+
+        It may have a micro_batch other than 64.
+        """
+        device = machine.torch_device(options.device)
+        if device.type == "cpu":
+            torch.set_num_threads(THREADS)
+        images, labels = self._load(config, options, train=True)
+        self.pixels, self.labels = on_device(images, labels, device)
+        self.test_pixels, self.test_labels = on_device(*self._load(config, options, train=False), device)
+        self.training_indices, validation_indices = data.hold_out(labels)
+        self.watched_indices = torch.as_tensor(self.training_indices[:WATCHED])
+        self.validation_indices = torch.as_tensor(validation_indices)
+        self.rng = np.random.default_rng([config["seed"], 1])  # of the images' order
+        precision = fastest_precision(device) if config["precision"] == "fastest" else config["precision"]
+        torch.manual_seed(config["seed"])  # of the weights and of dropout
+        self.trainer = Trainer(
+            NETWORK(),
+            device,
+            resize,
+            learning_rate=1.0,  # each update brings its own
+            momentum=MOMENTUM,
+            precision=precision,
+            largest_shift=LARGEST_SHIFT,
+            micro_batch=config.get("micro_batch", MICRO_BATCH),
+            seed=config["seed"],
+        )
+        self.environment = {"precision": precision, "device": device.type}
+
+    @staticmethod
+    def _load(config, options, train):
+        images, labels = data.load(config["dataset"], options.data_dir, train)
+        return images[: config["images"]], labels[: config["images"]]
+
+    def epoch(self, sizes: np.ndarray, rates: np.ndarray) -> np.ndarray:
+        """Train on all images once, in a new order, in batches of these sizes; return each update's loss."""
+        order = self.rng.permutation(self.training_indices)
+        batches = np.split(order, np.cumsum(sizes))[: len(sizes)]
+        return self.trainer.train(self.pixels, self.labels, batches, rates)
+
+    def evaluate(self, indices: torch.Tensor) -> tuple[float, float]:
+        """Return loss and accuracy in evaluation mode on these of the training set's images."""
+        return self.trainer.evaluate(self.pixels[indices], self.labels[indices])
+
+    def follow(self, plan: Plan, keep_updates: bool = False) -> dict:
+        """Train as planned; return losses and accuracies after each epoch, and at the end on the test set.
+
+        "batch_loss": the epoch's mean over its images, augmented and with dropout; "train_*", on the first 10,000
+        training images, and "validation_*": in evaluation mode. Training stops after the epoch in which a loss
+        ceases to be finite: "stopped" says so, and what it would have measured from there is NaN.
+        "test_*": with the last weights; "selected_test_*": with those of the epoch of the best validation accuracy.
+        "update_losses": of each update, if they are to be kept (a long run has tens of thousands).
+        """
+        result: dict = {name: [] for name in CURVES}
+        best_accuracy, best_epoch, best_weights = -1.0, math.nan, None
+        update_losses: list[float] = []
+        stopped = False
+        for epoch, (sizes, rates) in enumerate(plan, 1):
+            losses = self.epoch(sizes, rates)
+            update_losses.extend(losses)
+            train = self.evaluate(self.watched_indices)
+            validation = self.evaluate(self.validation_indices)
+            values = [np.average(losses, weights=sizes), *train, *validation]
+            stopped = not np.all(np.isfinite(values))
+            for name, value in zip(CURVES, values, strict=True):
+                result[name].append(math.nan if stopped else value)
+            if stopped:
+                break
+            if validation[1] > best_accuracy:
+                best_accuracy, best_epoch = validation[1], epoch
+                best_weights = copy.deepcopy(self.trainer.model.state_dict())
+        result["stopped"], result["updates"] = stopped, len(update_losses)
+        if keep_updates:
+            result["update_losses"] = update_losses
+        result["test_loss"], result["test_accuracy"] = math.nan, math.nan
+        if not stopped:
+            result["test_loss"], result["test_accuracy"] = self._test()
+        result["selected_epoch"] = best_epoch
+        result["selected_test_loss"], result["selected_test_accuracy"] = math.nan, math.nan
+        if best_weights is not None:
+            self.trainer.model.load_state_dict(best_weights)
+            result["selected_test_loss"], result["selected_test_accuracy"] = self._test()
+        return {**result, **self.environment}
+
+    def _test(self):
+        return self.trainer.evaluate(self.test_pixels, self.test_labels)

@@ -1,0 +1,181 @@
+"""What surrounds the project: other checkouts, other repositories, a notebook's variables, data behind links."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from faults import fault
+
+from utils.cli import ROOT
+
+SCRIPTS = sorted([*(ROOT / "ist597_norms").glob("p*.py"), *(ROOT / "coms6998_hw2").glob("p*.py")])
+# What a notebook's kernel exports, and what users of TensorFlow Probability and of Keras on torch are told to set.
+OF_OTHERS = {
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "TF_USE_LEGACY_KERAS": "1",
+    "KERAS_BACKEND": "torch",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+
+
+def run(*words, cwd, **environment):
+    words = [str(word) for word in words]
+    return subprocess.run(words, cwd=cwd, capture_output=True, text=True, env={**os.environ, **environment})
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """Return another checkout, with its own code and without an environment of its own."""
+    for folder in ("coms6998_hw2", "ist597_norms", "utils"):
+        shutil.copytree(ROOT / folder, tmp_path / "other" / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path / "other"
+
+
+@fault("MPLBACKEND, TF_USE_LEGACY_KERAS or KERAS_BACKEND are set, as in a notebook", "as anywhere, to the byte")
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_notebooks_variables_stop_no_script(script, tmp_path):
+    done = run(sys.executable, script, "--help", cwd=tmp_path, **OF_OTHERS)
+    assert done.returncode == 0 and done.stdout, done.stderr
+
+
+def test_a_notebooks_variables_change_no_byte_of_a_figure(tmp_path):
+    for name, environment in (("usual", {}), ("notebook", OF_OTHERS)):
+        words = ["--replot", "--output", tmp_path / name]
+        shutil.copytree(ROOT / "report" / "results" / "p1_perceptron", tmp_path / name / "results" / "p1_perceptron")
+        done = run(sys.executable, SCRIPTS[0].parent / "p1_perceptron.py", *words, cwd=tmp_path, **environment)
+        assert done.returncode == 0, done.stderr
+    for kind in ("png", "svg"):
+        usual, notebook = (tmp_path / name / "figures" / f"p1_perceptron.{kind}" for name in ("usual", "notebook"))
+        assert usual.read_bytes() == notebook.read_bytes()
+
+
+def test_keras_is_the_one_that_the_comparisons_are_with():
+    code = "import tensorflow as tf; import ist597_norms; print(tf.keras.__version__, tf.keras.backend.backend())"
+    done = run(sys.executable, "-c", code, cwd=ROOT, **OF_OTHERS)
+    assert done.stdout.split()[0].startswith("3.") and done.stdout.split()[1] == "tensorflow", done.stderr
+
+
+@fault("a checkout is copied or moved with its .venv, or runs in another one's", "its scripts use its own modules")
+def test_a_script_uses_the_modules_of_its_own_checkout(checkout, tmp_path):
+    utils = tmp_path / "elsewhere" / "utils.py"
+    utils.parent.mkdir()
+    utils.write_text("raise ImportError('another utils')")
+    before = {path: path.stat().st_mtime_ns for path in (ROOT / "build").rglob("*")}
+    words = [checkout / "coms6998_hw2" / "p1_perceptron.py", "--preset", "quick"]
+    done = run(sys.executable, *words, cwd=tmp_path, PYTHONPATH=str(utils.parent))
+    assert done.returncode == 0, done.stderr
+    assert (checkout / "build" / "quick" / "results" / "p1_perceptron.json").exists()
+    assert before == {path: path.stat().st_mtime_ns for path in (ROOT / "build").rglob("*")}
+
+
+def committed_as(folder, **environment):
+    code = "from utils.provenance import environment; print(environment()['commit'])"
+    return run(sys.executable, "-c", code, cwd=folder, PYTHONPATH=str(folder), **environment).stdout.strip()
+
+
+@fault("a checkout without .git lies inside another repository, or a hook has set GIT_DIR", 'its commit is "unknown"')
+def test_another_repositorys_commit_is_not_ours(checkout):
+    outer = checkout.parent
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+    for words in (("init", "-q"), (*identity, "commit", "-q", "--allow-empty", "-m", "theirs")):
+        assert run("git", *words, cwd=outer).returncode == 0
+    theirs = run("git", "rev-parse", "HEAD", cwd=outer).stdout.strip()
+    assert len(theirs) == 40 and committed_as(checkout) == "unknown"
+    assert committed_as(checkout, GIT_DIR=str(outer / ".git")) == "unknown"
+    shutil.move(outer / ".git", checkout / ".git")
+    assert committed_as(checkout).removesuffix("-modified") == theirs
+
+
+ARCHIVES = [
+    f"{name}/raw/{part}-{kind}-ubyte.gz"
+    for name in ("MNIST", "FashionMNIST")
+    for part in ("train", "t10k")
+    for kind in ("images-idx3", "labels-idx1")
+]
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Return a folder of archives, read-only, as another project's."""
+    for archive in ARCHIVES:
+        path = tmp_path / "source" / archive
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(archive)
+        path.chmod(0o444)
+    return tmp_path / "source"
+
+
+def make_data(tmp_path, source):
+    folder = tmp_path / "project"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(ROOT / "Makefile", folder)
+    return folder / "data", run("make", "data", f"DATA_SOURCE={source}", cwd=folder)
+
+
+def is_copied(data, archives=ARCHIVES):
+    paths = [data / archive for archive in archives]
+    return all(path.is_file() and not path.is_symlink() and path.parent in path.resolve().parents for path in paths)
+
+
+@fault("the data's source is links to folders or to files, as git-annex and DVC lay them", "regular files are copied")
+@pytest.mark.parametrize("kind", ["plain", "link to a folder", "links to the sets", "links to files", "relative"])
+def test_data_is_copied_as_regular_files_and_its_source_left_alone(kind, source, tmp_path):
+    links = tmp_path / "links"
+    if kind == "plain":
+        links = source
+    elif kind == "link to a folder":
+        links.symlink_to(source)
+    elif kind == "links to the sets":
+        links.mkdir()
+        for name in ("MNIST", "FashionMNIST"):
+            (links / name).symlink_to(source / name)
+    else:
+        for archive in ARCHIVES:
+            path = links / archive
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(
+                source / archive if kind == "links to files" else os.path.relpath(source / archive, path.parent)
+            )
+    modes = {path: path.stat().st_mode for path in source.rglob("*")}
+    data, done = make_data(tmp_path, os.path.relpath(links, tmp_path / "project") if kind == "relative" else links)
+    assert done.returncode == 0 and is_copied(data), done.stderr
+    assert all((data / archive).read_text() == archive for archive in ARCHIVES)
+    assert all(os.access(data / archive, os.W_OK) for archive in ARCHIVES)
+    assert modes == {path: path.stat().st_mode for path in source.rglob("*")}
+
+
+def test_what_is_missing_is_copied_and_what_is_there_is_kept(source, tmp_path):
+    """Also where the folder is there but empty; a link that leads nowhere is named."""
+    (tmp_path / "project" / "data" / "MNIST" / "raw").mkdir(parents=True)
+    kept = tmp_path / "project" / "data" / ARCHIVES[4]
+    kept.parent.mkdir(parents=True)
+    kept.write_text("mine")
+    (source / ARCHIVES[5]).unlink()
+    (source / ARCHIVES[5]).symlink_to("../../annex/objects/x")
+    data, done = make_data(tmp_path, source)
+    assert done.returncode == 0 and "leads nowhere" in done.stdout
+    assert kept.read_text() == "mine" and not os.path.lexists(data / ARCHIVES[5])
+    assert is_copied(data, [*ARCHIVES[:5], *ARCHIVES[6:]])
+
+
+def test_a_windows_checkout_keeps_the_line_ends(tmp_path):
+    done = run(
+        "git", "check-attr", "eol", "--", ".ci/run", "utils/cli.py", "report/results/p1_perceptron.json", cwd=ROOT
+    )
+    assert [line.split()[-1] for line in done.stdout.splitlines()] == ["lf"] * 3 or not (ROOT / ".git").exists()
+
+
+def test_without_a_main_guard_several_workers_are_one_sentence(tmp_path):
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from pathlib import Path; from utils.cli import Options; from utils.runs import run_all\n"
+        "def run(config): return {'value': 1}\n"
+        "run_all('stem', run, [{'seed': seed} for seed in range(3)], Options(output=Path('out')), workers=2)\n"
+    )
+    done = run(sys.executable, script, cwd=tmp_path)
+    assert done.returncode == 1 and "__main__" in done.stderr and "memory" not in done.stderr
+    assert "Traceback" not in done.stderr and json.dumps({"seed": 0}) not in done.stdout

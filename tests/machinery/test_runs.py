@@ -1,0 +1,213 @@
+"""Records: written whole or not at all, valid for exactly their config, and the same bits whatever happened between."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sweep
+from faults import fault
+from scipy import stats
+
+from utils.cli import Options
+from utils.intervals import fraction_interval, geometric_interval, mean_interval
+from utils.provenance import provenance
+from utils.records import record_name, write_summary
+from utils.runs import run_all
+
+
+def square(config):
+    return {"square": config["x"] ** 2}
+
+
+def records(options, stem="stem"):
+    return {path.name: json.loads(path.read_text()) for path in (options.results_dir / stem).iterdir()}
+
+
+def test_a_row_for_each_config_in_order(options):
+    frame = run_all("stem", square, [{"x": 3, "seed": 0}, {"x": 2, "seed": 1}], options)
+    assert frame.x.tolist() == [3, 2] and frame.square.tolist() == [9, 4] and (frame.seconds >= 0).all()
+    run_all("stem", lambda config: {"n": 1, "device": "cuda", "precision": "bfloat16"}, [{"seed": 5}], options)
+    used = records(options)["seed=5.json"]["environment"]
+    assert (used["device"], used["precision"]) == ("cuda", "bfloat16")
+    environment = records(options)["x=3_seed=0.json"]["environment"]
+    assert {"device", "precision", "python", "numpy", "commit"} <= set(environment)
+
+
+def test_a_recorded_run_is_not_run_again_and_a_changed_one_is(options):
+    ran = []
+
+    def run(config):
+        ran.append(config)
+        return {"value": config["x"]}
+
+    config = {"name": "a", "x": 1, "seed": 0}
+    run_all("stem", run, [config], options)
+    run_all("stem", run, [config], options)
+    assert len(ran) == 1
+    frame = run_all("stem", run, [{**config, "x": 2}], options)
+    assert len(ran) == 2 and frame.value.tolist() == [2] and len(records(options)) == 1
+
+
+@fault(
+    "`--fresh` is interrupted", "the same command without it redoes the rest; old records are set aside until replaced"
+)
+def test_an_interrupted_fresh_start_goes_on_without_it(options):
+    configs, folder = [{"seed": seed} for seed in range(3)], options.results_dir / "stem"
+    run_all("stem", lambda config: {"code": "old"}, configs, options)
+
+    def interrupted(config):
+        if config["seed"] == 1:
+            raise KeyboardInterrupt
+        return {"code": "new"}
+
+    with pytest.raises(SystemExit, match="130"):
+        run_all("stem", interrupted, configs, replace(options, fresh=True))
+    names = sorted(path.name for path in folder.iterdir() if path.name.startswith("seed"))
+    assert names == ["seed=0.json", "seed=1.json.replaced", "seed=2.json.replaced"]
+    ran = []
+    frame = run_all("stem", lambda config: ran.append(config["seed"]) or {"code": "new"}, configs, options)
+    assert ran == [1, 2] and frame.code.tolist() == ["new"] * 3 and not list(folder.glob("*.replaced"))
+
+
+def test_fresh_runs_again_and_replot_never(options, tmp_path):
+    calls = []
+    run = lambda config: {"n": calls.append(0) or len(calls)}  # noqa: E731
+    run_all("stem", run, [{"seed": 0}], options)
+    fresh = Options(preset="quick", output=options.output, fresh=True)
+    assert run_all("stem", run, [{"seed": 0}], fresh).n.tolist() == [2]
+    assert not list(tmp_path.rglob("*.replaced"))
+    replot = Options(preset="quick", output=options.output, replot=True)
+    assert run_all("stem", run, [{"seed": 0}], replot).n.tolist() == [2] and len(calls) == 2
+    with pytest.raises(SystemExit, match=r"1 of 2 runs are not recorded.*seed=1"):
+        run_all("stem", run, [{"seed": 0}, {"seed": 1}], replot)
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("folder", ["/dev/null/x", "/proc/x"])
+@fault("the results folder cannot be made", "a sentence before anything is run, status 1")
+def test_a_folder_that_cannot_be_written_is_named_before_anything_runs(folder):
+    with pytest.raises(SystemExit, match=f"{folder}.*cannot be written"):
+        run_all("stem", lambda config: pytest.fail("it ran"), [{"seed": 0}], Options(output=Path(folder)))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@fault("a run raises an error", "the others are recorded; its config and the error are shown, status 1")
+def test_a_run_that_raises_does_not_take_the_others_along(options, capsys, workers):
+    with pytest.raises(SystemExit) as stopped:
+        run_all("stem", divide, [{"x": x, "seed": 0} for x in (1, 0, 2)], options, workers=workers)
+    assert '{"x": 0, "seed": 0}' in str(stopped.value.code) and "1 of 3" in str(stopped.value.code)
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    assert sorted(records(options)) == ["x=1_seed=0.json", "x=2_seed=0.json"]
+
+
+def divide(config):
+    return {"inverse": 1 / config["x"]}
+
+
+def test_nan_and_infinity_never_reach_a_record(options):
+    run_all("stem", lambda config: {"loss": [1.0, math.nan, np.float32("inf")], "best": 1.0}, [{"seed": 0}], options)
+    (record,) = records(options).values()
+    assert record["result"] == {"loss": [1.0, None, None], "best": 1.0, "diverged": True}
+    assert "NaN" not in json.dumps(record)
+
+
+def test_what_is_no_json_is_refused_by_type(options, capsys):
+    with pytest.raises(SystemExit):
+        run_all("stem", lambda config: {"value": {1, 2}}, [{"seed": 0}], options)
+    assert "not set" in capsys.readouterr().err and records(options) == {}
+
+
+@pytest.mark.parametrize("nonsense", ["", "{", "[]", "null", '{"config": {"seed": 0}}', "NaN", "\x00\xff",
+                                      '{"config": {"seed": 0}, "result": {"a": NaN}, "seconds": 1, COMMIT}',
+                                      '{"config": {"seed": 0}, "result": {}, "seconds": 1, COMMIT}',
+                                      '{"config": {"seed": 0}, "result": {"a": 1}, "seconds": "1", COMMIT}',
+                                      '{"seed": 0, "accuracy": 0.9}',
+                                      '{"config": {"seed": 0}, "result": {"a": 1}, "seconds": 1}', "[" * 100_000,
+                                      '{"config": {"seed": 1}, ENVIRONMENT}', '{"config": {"seed": 0.0}, ENVIRONMENT}',
+                                      '{"config": {"seed": false}, ENVIRONMENT}'])  # fmt: skip
+@fault("a record is empty, edited into nonsense, or of another config", "it does not count, and is run again")
+def test_a_record_of_nonsense_is_run_again(options, nonsense):
+    path = options.results_dir / "stem" / "seed=0.json"
+    path.parent.mkdir(parents=True)
+    commit = '"environment": {"commit": "unknown"}'
+    rest = f'"result": {{"a": 1}}, "seconds": 1, {commit}'
+    path.write_text(nonsense.replace("ENVIRONMENT", rest).replace("COMMIT", commit), encoding="latin-1")
+    assert run_all("stem", lambda config: {"value": 7}, [{"seed": 0}], options).value.tolist() == [7]
+
+
+def test_a_folder_in_a_records_place_is_named_before_anything_runs(options):
+    (options.results_dir / "stem" / "seed=0.json").mkdir(parents=True)
+    with pytest.raises(SystemExit, match=r"seed=0\.json is a folder"):
+        run_all("stem", lambda config: pytest.fail("it ran"), [{"seed": 0}], options)
+
+
+def test_two_configs_with_one_name_are_refused(options):
+    with pytest.raises(ValueError, match="one name"):
+        run_all("stem", square, [{"name": "a", "x": 1}, {"name": "a", "x": 2}], options)
+
+
+def test_names_stay_inside_the_folder():
+    assert record_name({"name": "../a b/ü"}) == "..-a-b-ü"
+
+
+def test_several_workers_make_the_same_records(options):
+    run_all("several", sweep.run, sweep.configs(5, 0.0), options, workers=2)
+    run_all("one", sweep.run, sweep.configs(5, 0.0), options)
+    several, one = (
+        {name: record["result"] for name, record in records(options, stem).items()} for stem in ("several", "one")
+    )
+    assert len(one) == 5 and several == one
+
+
+def test_the_summary_has_sorted_keys_and_six_digits(options):
+    path = write_summary("stem", {"b": 1 / 3, "a": [np.int64(2), np.nan, True]}, options)
+    assert path.read_text() == '{\n "a": [\n  2,\n  null,\n  true\n ],\n "b": 0.333333\n}\n'
+
+
+def test_intervals_are_those_of_the_textbooks():
+    values = [4.1, 5.0, 6.3, 5.5]
+    interval = mean_interval([*values, math.nan])
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (interval["low"], interval["high"]) == pytest.approx(tuple(expected)) and interval["n"] == 4
+    assert math.isnan(mean_interval([1.0])["low"])
+    assert geometric_interval([1, 10, 100])["mean"] == pytest.approx(10)
+    with pytest.raises(ValueError, match="positive"):
+        geometric_interval([1, 0])
+    wilson = fraction_interval(9, 10)  # Wilson (1927): (0.5958, 0.9821)
+    assert (wilson["fraction"], wilson["low"], wilson["high"]) == pytest.approx((0.9, 0.5958, 0.9821), abs=1e-4)
+
+
+def test_a_summary_says_where_its_runs_come_from(options):
+    frame = run_all("stem", lambda config: {"x": 1, "precision": config["p"]}, [
+        {"name": f"{p}{seed}", "p": p, "seed": seed} for p, seed in (("bfloat16", 0), ("float32", 0), ("float32", 1))
+    ], options)  # fmt: skip
+    found = provenance(frame)
+    assert found["runs"] == 3 and found["seconds"] == pytest.approx(frame.seconds.sum())
+    assert {row["precision"]: row["runs"] for row in found["environments"]} == {"bfloat16": 1, "float32": 2}
+    assert all({"python", "numpy", "device"} <= row.keys() and "commit" not in row for row in found["environments"])
+    assert sum(found["commits"].values()) == 3 and found == provenance(frame.iloc[::-1])
+
+
+@fault("a run returns no usable result", "it is named with its config, the others are recorded, status 1")
+@pytest.mark.parametrize("result", [None, [1, 2], {}, np.array(3.0), {"device": "cpu"}, {"x": 5}, {"seconds": 5}])
+def test_a_run_without_a_usable_result_does_not_take_the_others_along(options, capsys, result):
+    runs = [{"x": 1, "seed": seed} for seed in range(3)]
+    with pytest.raises(SystemExit, match=r'1 of 3 runs failed, the others are recorded:\n.*"seed": 1'):
+        run_all("stem", lambda config: result if config["seed"] == 1 else {"value": 1}, runs, options)
+    assert set(records(options)) == {"x=1_seed=0.json", "x=1_seed=2.json"} and "run returned" in capsys.readouterr().err
+
+
+def test_an_array_without_dimensions_is_its_number(options):
+    frame = run_all("stem", lambda config: {"loss": np.array(0.5), "epoch": np.array(3)}, [{"seed": 0}], options)
+    assert frame.loss.tolist() == [0.5] and frame.epoch.tolist() == [3]
+
+
+def test_a_config_with_a_long_name_is_recorded_under_a_shorter_one_of_its_own(options):
+    configs = [{"text": "é" * 200 + end, "seed": 0} for end in "ab"]
+    frame = run_all("stem", lambda config: {"value": config["text"][-1]}, configs, options)
+    assert frame.value.tolist() == ["a", "b"] and len(records(options)) == 2
+    again = run_all("stem", lambda config: pytest.fail("it ran again"), configs, options)
+    assert again.value.tolist() == ["a", "b"]

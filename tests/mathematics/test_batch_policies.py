@@ -1,0 +1,159 @@
+"""Cyclical batch sizes: the analogue of a cyclical rate, each sample once an epoch, bs-scheduler's CyclicBS."""
+
+import doctest
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coms6998_hw2.p4_3_cyclical_learning_rate import cyclical_rates
+from coms6998_hw2.problem_4 import batch_policies as policies
+from coms6998_hw2.problem_4.batch_policies import cyclical_batch_sampler, cyclical_batch_size, sizes_by_epoch
+
+
+def test_the_docstrings_example_runs():
+    assert doctest.testmod(policies).failed == 0 < doctest.testmod(policies).attempted
+
+
+def test_it_starts_at_the_largest_batch_and_dips_to_the_smallest_in_the_middle_of_the_cycle():
+    sizes = [cyclical_batch_size(n, b_min=64, b_max=1024, cycle=1000) for n in (0, 250, 500, 750, 1000)]
+    assert sizes == [1024, 256, 64, 256, 1024]  # halfway in log2
+
+
+def test_the_amplitude_shrinks_towards_the_largest_batch_or_the_smallest():
+    choices = {"b_min": 64, "b_max": 1024, "cycle": 1000, "decay": 0.5 ** (1 / 1000)}
+    growing = [cyclical_batch_size(n, **choices) for n in (500, 1500, 9500)]
+    shrinking = [cyclical_batch_size(n, **choices, trajectory="shrinking") for n in (0, 500, 1500, 9500)]
+    assert 64 < growing[0] < growing[1] < growing[2] < 1024 and growing[2] > 1000
+    assert shrinking[0] == 64 and 1024 > shrinking[1] > shrinking[2] > shrinking[3] and shrinking[3] < 70
+
+
+def test_the_growing_batchs_noise_rises_and_decays_with_the_cyclical_rates():
+    """With g = eps N / B, a batch B at a fixed rate has the noise of a rate eps B_0 / B at a fixed batch B_0.
+
+    Both trajectories start at the least noise, rise, and decay towards it, and peak at the same samples; but the
+    batch's amplitude is one of logarithms, so that its peaks are the powers, not the parts, of the range's ratio.
+    """
+    updates, step = 600, 100
+    rate = cyclical_rates(updates, lr_min=1e-3, lr_max=1e-2, cycle=2 * step, gamma=0.05 ** (1 / updates))
+    batch = np.array([cyclical_batch_size(n, b_min=100, b_max=1000, cycle=2 * step, decay=0.05 ** (1 / updates),
+                                          multiple=1) for n in range(updates)])  # fmt: skip
+    noise = 1000 * 1e-3 / batch
+    for start in (0, 200, 400):
+        assert np.argmax(noise[start : start + 200]) == pytest.approx(np.argmax(rate[start : start + 200]), abs=3)
+    assert noise[0] == pytest.approx(rate[0]) and noise.max() < 1.05 * rate.max()
+    for peak in (100, 300, 500):
+        assert (
+            noise[peak] == pytest.approx(1e-3 * 10 ** (0.05 ** (peak / updates)), rel=0.02) and noise[peak] < rate[peak]
+        )
+
+
+def test_linear_cycles_are_bs_schedulers():
+    scheduler = pytest.importorskip("bs_scheduler")
+
+    class Manager(scheduler.BatchSizeManager):
+        size = 512
+
+        def get_current_batch_size(self):
+            return self.size
+
+        def set_batch_size(self, new_bs):
+            self.size = new_bs
+
+    theirs = scheduler.CyclicBS(
+        None, base_batch_size=512, min_batch_size=32, step_size_down=40, mode="exp_range", gamma=0.995,
+        batch_size_manager=Manager(), max_batch_size=512,
+    )  # fmt: skip
+    for n in range(1, 300):
+        theirs.step()
+        ours = cyclical_batch_size(n, b_min=32, b_max=512, cycle=80, decay=0.995, logarithmic=False)
+        assert abs(ours - theirs.batch_size) <= 1, n  # they cut off where we round
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 60), st.integers(0, 200), st.integers(60, 400), st.integers(1, 900), st.integers(1, 16),
+       st.sampled_from(policies.TRAJECTORIES))  # fmt: skip
+def test_each_sample_is_seen_exactly_once_in_every_epoch(b_min, more, images, cycle, multiple, trajectory):
+    choices = {"b_min": b_min, "b_max": b_min + more, "cycle": cycle, "trajectory": trajectory}
+    choices["multiple"] = min(multiple, b_min + more)
+    if -(-b_min // choices["multiple"]) > choices["b_max"] // choices["multiple"]:
+        with pytest.raises(ValueError, match="none lies between b_min"):
+            cyclical_batch_sampler(images, **choices)
+        return
+    if choices["b_max"] > images:
+        with pytest.raises(ValueError, match=f"b_max is {b_min + more}; there are only {images} images"):
+            cyclical_batch_sampler(images, **choices)
+        return
+    sampler = cyclical_batch_sampler(images, seed=1, **choices)
+    orders = []
+    for _ in range(3):
+        expected = len(sampler)
+        batches = list(sampler)
+        assert max(map(len, batches)) <= b_min + more + 1  # one more than b_max: a sample that would be left alone
+        assert all(len(batch) >= b_min for batch in batches[:-1])
+        assert b_min + more == 1 or len(batches[-1]) > 1 or b_min == 1
+        assert len(batches) == expected
+        orders.append([index for batch in batches for index in batch])
+        assert Counter(orders[-1]) == Counter(range(images))
+    assert orders[0] != orders[1]
+
+
+def test_a_sampler_resumes_in_the_middle_of_an_epoch():
+    choices = {"b_min": 8, "b_max": 32, "cycle": 150, "seed": 3}
+    whole = cyclical_batch_sampler(100, **choices)
+    batches = [batch for _ in range(2) for batch in whole]
+    first = cyclical_batch_sampler(100, **choices)
+    begun = iter(first)
+    taken = [next(begun) for _ in range(3)]
+    second = cyclical_batch_sampler(100, **choices)
+    second.load_state_dict(first.state_dict())
+    assert taken + list(second) + list(second) == batches
+
+
+def test_sizes_go_on_counting_from_epoch_to_epoch():
+    epochs = sizes_by_epoch(lambda n: 10 if n < 250 else 50, images=100, epochs=4)
+    assert [sizes.sum() for sizes in epochs] == [100] * 4
+    assert list(epochs[2]) == [10] * 5 + [50] and list(epochs[3]) == [50, 50]
+
+
+GOOD = {"b_min": 8, "b_max": 32, "cycle": 100}
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: cyclical_batch_size(0, **{**GOOD, "b_min": 64}), "from 64 to 32"),
+        (lambda: cyclical_batch_size(0, **{**GOOD, "b_min": 0}), "from 0 to 32"),
+        (lambda: cyclical_batch_size(0, **{**GOOD, "cycle": 0}), "a cycle is 0 samples"),
+        (lambda: cyclical_batch_size(0, **GOOD, trajectory="up"), "'up'.*growing, shrinking"),
+        (lambda: cyclical_batch_size(0, **GOOD, decay=1.01), "decay is 1.01"),
+        (lambda: cyclical_batch_size(0, **GOOD, decay=0), "decay is 0"),
+        (lambda: cyclical_batch_size(0, **GOOD, multiple=0), "multiples of 0"),
+        (lambda: cyclical_batch_size(0, **GOOD, multiple=33), "multiples of 33.*b_max, 32"),
+        (lambda: cyclical_batch_size(0, b_min=9, b_max=15, cycle=100, multiple=8), "none lies between b_min, 9, and"),
+        (lambda: cyclical_batch_sampler(100, **GOOD).load_state_dict({}), "not {}"),
+        (lambda: cyclical_batch_sampler(100, **GOOD).load_state_dict({"samples": "7"}), "not {'samples': '7'}"),
+        (lambda: cyclical_batch_sampler(100, **GOOD).load_state_dict({"samples": 12.5}), "12.5"),
+        (lambda: cyclical_batch_sampler(100, **GOOD).load_state_dict({"samples": -5}), "-5"),
+        (lambda: cyclical_batch_sampler(100, **GOOD).load_state_dict({"samples": True}), "True"),
+        (lambda: cyclical_batch_sampler(20, **GOOD), "b_max is 32; there are only 20 images"),
+        (lambda: cyclical_batch_sampler(0, **GOOD), "there are 0 images"),
+        (lambda: sizes_by_epoch(lambda n: 200, 100, 1), "a batch of 200; there are 100"),
+    ],
+)
+def test_bad_input_is_named(call, named):
+    with pytest.raises(ValueError, match=named):
+        call()
+
+
+def test_no_size_is_below_b_min_whatever_the_multiple():
+    sizes = [cyclical_batch_size(n, b_min=90, b_max=300, cycle=100, multiple=64) for n in range(100)]
+    assert min(sizes) == 128 and max(sizes) == 256
+
+
+def test_a_single_sample_left_over_joins_the_batch_before():
+    (sizes,) = sizes_by_epoch(lambda n: 64, images=129, epochs=1)
+    assert sizes.tolist() == [64, 65]
+    assert [len(batch) for batch in cyclical_batch_sampler(129, b_min=64, b_max=64, cycle=10)] == [64, 65]

@@ -1,0 +1,314 @@
+"""The normalizations against Keras, TensorFlow Probability, torch, finite differences, and mutants that must fail."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from ist597_norms import norms, references
+from ist597_norms import p1_check_gradients as proof
+from ist597_norms.cnn import EPS, TWINS
+from utils import machine
+
+# A formula that is right agrees to this in float64; with a mean of 100 deviations, x - mean loses two more digits.
+TIGHT = 1e-10
+TIGHTEST = 1e-12  # where nothing is subtracted
+
+
+def compare(norm, reference, shape, values, dtype, forward=None):
+    """Return the largest relative difference of any quantity between `forward` (default: ours) and a reference."""
+    names = [quantity[1:] for quantity in proof.QUANTITIES[norm][1:]]
+    tensors = references.case(norm, shape, values, dtype, seed=11)
+    mine = references.with_gradients(forward or (lambda t: references.ours(norm, t)), tensors, names)
+    theirs = references.REFERENCES[reference](norm, tensors, names)
+    return {q: np.max(np.abs(mine[q] - theirs[q])) / np.max(np.abs(theirs[q])) for q in proof.QUANTITIES[norm]}
+
+
+@pytest.mark.parametrize("norm", TWINS)
+@pytest.mark.parametrize("reference", ["library", "torch"])
+@pytest.mark.parametrize("shape", references.SHAPES)
+@pytest.mark.parametrize("values", references.INPUTS)
+def test_float64_is_the_librarys(norm, reference, shape, values):
+    found = compare(norm, reference, shape, values, "float64")
+    assert all(difference < TIGHT for difference in found.values())
+    assert all(difference < TIGHTEST for name, difference in found.items() if norm == "weight" or name == "dbeta")
+
+
+@pytest.mark.parametrize("norm", TWINS)
+@pytest.mark.parametrize("shape", ["dense, batch of 2", "convolution, batch of 2"])
+def test_gradients_are_those_of_finite_differences(norm, shape):
+    found = compare(norm, "differences", shape, "standard", "float64")
+    assert all(difference < 1e-6 for difference in found.values())
+
+
+@pytest.mark.parametrize("norm", TWINS)
+def test_float32_agrees_to_its_own_precision(norm):
+    found = compare(norm, "library", "convolution", "standard", "float32")
+    assert all(difference < 1e-5 for difference in found.values())
+
+
+def test_a_difference_that_is_not_a_number_is_an_error_and_no_agreement(monkeypatch):
+    ours = references.ours
+    monkeypatch.setattr(machine, "one_thread_each", lambda: None)  # TensorFlow has started here with more
+    monkeypatch.setattr(proof, "ours", lambda norm, tensors: ours(norm, tensors) * float("nan"))
+    config = next(config for config in proof.configs("quick") if config["kind"] == "gradients")
+    with pytest.raises(ValueError, match="difference of output is nan"):
+        proof.run(config)
+
+
+def _batch(t, axes, variance=None, eps_outside=False, stop=False, eps=EPS):
+    x = t["x"]
+    mean = tf.reduce_mean(x, axis=axes, keepdims=True)
+    var = variance(x, axes) if variance else tf.reduce_mean(tf.square(x - mean), axis=axes, keepdims=True)
+    if stop:
+        mean, var = tf.stop_gradient(mean), tf.stop_gradient(var)
+    scale = tf.sqrt(var) + eps if eps_outside else tf.sqrt(var + eps)
+    return t["gamma"] * (x - mean) / scale + t["beta"]
+
+
+def _uncentered(x, axes):
+    mean = tf.reduce_mean(x, axis=axes, keepdims=True)
+    return tf.reduce_mean(tf.square(x), axis=axes, keepdims=True) - tf.square(mean)
+
+
+def _unbiased(x, axes):
+    n = np.prod([x.shape[axis] for axis in axes])
+    return tf.math.reduce_variance(x, axis=axes, keepdims=True) * n / (n - 1)
+
+
+MUTANTS = {
+    "wrong axis": (lambda t: _batch(t, (1, 2)), "standard", "float64"),
+    "statistics cut off from the gradient": (lambda t: _batch(t, (0, 1, 2), stop=True), "standard", "float64"),
+    "eps outside the root": (lambda t: _batch(t, (0, 1, 2), eps_outside=True), "standard", "float64"),
+    "eps of another library": (lambda t: _batch(t, (0, 1, 2), eps=1e-5), "standard", "float64"),
+    "unbiased variance": (lambda t: _batch(t, (0, 1, 2), _unbiased), "standard", "float64"),
+    "E[x^2] - E[x]^2": (lambda t: _batch(t, (0, 1, 2), _uncentered), "large mean", "float32"),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+def test_a_wrong_batch_norm_is_caught(mutant):
+    forward, values, dtype = MUTANTS[mutant]
+    right = max(compare("batch", "library", "convolution", values, dtype).values())
+    wrong = max(compare("batch", "library", "convolution", values, dtype, forward).values())
+    assert wrong > 10 * right and wrong > (1e-3 if dtype == "float32" else TIGHT)
+
+
+def test_a_layer_norm_over_channels_only_is_caught():
+    def over_channels(t):
+        x = t["x"]
+        centered = x - tf.reduce_mean(x, axis=-1, keepdims=True)
+        return t["gamma"] * centered / tf.sqrt(tf.reduce_mean(centered**2, -1, True) + EPS) + t["beta"]
+
+    assert max(compare("layer", "library", "convolution", "standard", "float64", over_channels).values()) > 0.1
+
+
+def test_a_weight_norm_with_its_norm_cut_off_is_caught():
+    def cut_off(t):
+        v = t["v"]
+        norm = tf.stop_gradient(tf.sqrt(tf.reduce_sum(v**2, axis=0, keepdims=True)))
+        return t["x"] @ (t["g"] * v / norm)
+
+    found = compare("weight", "library", "dense", "standard", "float64", cut_off)
+    assert found["output"] < TIGHT and found["dv"] > 0.1  # the output cannot tell; the gradient does
+
+
+def test_under_the_plain_sum_a_wrong_batch_norm_would_pass():
+    tensors = {**references.case("batch", "convolution", "standard", "float64", 0)}
+    tensors["weights"] = np.ones_like(tensors["weights"])
+    gradients = [references.with_gradients(forward, tensors, ["x"])["dx"]
+                 for forward in (lambda t: references.ours("batch", t), MUTANTS["wrong axis"][0])]  # fmt: skip
+    assert all(np.abs(gradient).max() < 1e-12 for gradient in gradients)
+
+
+def test_weight_norm_properties():
+    rng = np.random.default_rng(0)
+    v, g = tf.Variable(rng.normal(size=(3, 3, 4, 6))), tf.Variable(rng.normal(size=6))
+    c = rng.normal(size=(3, 3, 4, 6))
+    with tf.GradientTape() as tape:
+        w = norms.weight_norm(v, g, axes=(0, 1, 2))
+        loss = tf.reduce_sum(tf.sin(w) * c)
+    dv, dg, dw = [*tape.gradient(loss, [v, g]), tf.cos(w) * c]
+    norm = np.sqrt(np.sum(v.numpy() ** 2, axis=(0, 1, 2)))
+    np.testing.assert_allclose(np.sqrt(np.sum(w.numpy() ** 2, axis=(0, 1, 2))), np.abs(g.numpy()), rtol=1e-12)
+    np.testing.assert_allclose(np.sum((v * dv).numpy(), axis=(0, 1, 2)), 0, atol=1e-12)
+    np.testing.assert_allclose(dg, np.sum((dw * v).numpy(), axis=(0, 1, 2)) / norm, rtol=1e-10)
+    # Salimans and Kingma (2016), equation 3.
+    np.testing.assert_allclose(dv, g / norm * dw - g * dg / norm**2 * v, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (3, 3, 2, 6)])
+def test_weight_norm_init_standardizes_the_preactivations(shape):
+    rng = np.random.default_rng(0)
+    v = tf.constant(rng.normal(0, 0.05, shape))
+    x = tf.constant(rng.normal(2, 3, (50, 4) if len(shape) == 2 else (8, 7, 7, 2)))
+    axes = tuple(range(len(shape) - 1))
+
+    def apply(w):
+        return x @ w if len(shape) == 2 else tf.nn.conv2d(x, w, 1, "SAME")
+
+    g, b = norms.weight_norm_init(v, apply(v), axes=axes)
+    y = apply(norms.weight_norm(v, g, axes=axes)) + b
+    np.testing.assert_allclose(tf.reduce_mean(y, axis=axes), 0, atol=1e-10)
+    np.testing.assert_allclose(tf.math.reduce_std(y, axis=axes), 1, rtol=1e-10)
+
+
+def test_running_statistics_are_kerass():
+    rng = np.random.default_rng(0)
+    layer = tf.keras.layers.BatchNormalization(dtype="float64")
+    mean, variance = tf.zeros(4, tf.float64), tf.ones(4, tf.float64)
+    gamma, beta = tf.ones(4, tf.float64), tf.zeros(4, tf.float64)
+    for _ in range(5):
+        x = tf.constant(rng.normal(3, 2, (3, 5, 5, 4)))
+        layer(x, training=True)
+        _, batch_mean, batch_variance = norms.batch_norm(x, gamma, beta, axes=(0, 1, 2), eps=1e-3)
+        mean = norms.update_moving(mean, batch_mean, momentum=0.99)
+        variance = norms.update_moving(variance, batch_variance, momentum=0.99)
+    np.testing.assert_allclose(mean, layer.moving_mean, rtol=1e-12)
+    np.testing.assert_allclose(variance, layer.moving_variance, rtol=1e-12)
+    # Torch's, with the unbiased variance, is another number, and would be caught.
+    unbiased = norms.update_moving(variance, batch_variance * 75 / 74, momentum=0.99)
+    assert np.max(np.abs(unbiased - norms.update_moving(variance, batch_variance, momentum=0.99))) > 1e-4
+    x = tf.constant(rng.normal(size=(2, 5, 5, 4)))
+    ours = norms.batch_norm_inference(x, gamma, beta, mean, variance, eps=1e-3)
+    np.testing.assert_allclose(ours, layer(x, training=False), rtol=1e-10, atol=1e-12)
+
+
+def test_inside_tf_function_with_an_unknown_batch_size():
+    @tf.function(input_signature=[tf.TensorSpec((None, 4), tf.float32)])
+    def compiled(x):
+        batch = norms.batch_norm(x, tf.ones(4), tf.zeros(4), axes=(0,), eps=1e-3)[0]
+        return batch + norms.layer_norm(x, tf.ones(4), tf.zeros(4), axes=(1,), eps=1e-3)
+
+    x = tf.random.stateless_normal((5, 4), (1, 2))
+    expected = norms.batch_norm(x, tf.ones(4), tf.zeros(4), axes=(0,), eps=1e-3)[0]
+    expected += norms.layer_norm(x, tf.ones(4), tf.zeros(4), axes=(1,), eps=1e-3)
+    np.testing.assert_allclose(compiled(x), expected, atol=1e-6)
+
+
+def test_layer_norm_over_axes_that_are_not_the_last():
+    x = tf.constant(np.random.default_rng(0).normal(size=(2, 3, 4, 5)))
+    z = norms.layer_norm(x, tf.ones((3, 4), tf.float64) * 2, tf.zeros((3, 4), tf.float64), axes=(1, 2), eps=1e-9)
+    np.testing.assert_allclose(tf.math.reduce_std(z, axis=(1, 2)), 2, rtol=1e-6)
+
+
+X, ONE, ZERO = tf.ones((4, 3)), tf.ones(3), tf.zeros(3)
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: norms.batch_norm(X, ONE, ZERO, axes=(0,), eps=0.0), "eps is 0.0"),
+        (lambda: norms.layer_norm(X, ONE, ZERO, axes=(1,), eps=-1e-3), "eps is -0.001"),
+        (lambda: norms.batch_norm_inference(X, ONE, ZERO, ZERO, ONE, eps=float("nan")), "eps is nan"),
+        (lambda: norms.batch_norm(tf.cast(X, tf.float16), ONE, ZERO, axes=(0,), eps=1e-9), "eps is 1e-09.*float16"),
+        (lambda: norms.batch_norm(tf.ones((4, 3), tf.int32), ONE, ZERO, axes=(0,), eps=1e-3), "x is int32"),
+        (lambda: norms.batch_norm(X, ONE, ZERO, axes=(2,), eps=1e-3), r"axes are \(2,\).*\(4, 3\)"),
+        (lambda: norms.batch_norm(X, ONE, ZERO, axes=(), eps=1e-3), r"axes are \(\)"),
+        (lambda: norms.batch_norm(X, ONE, ZERO, axes=(0, -2), eps=1e-3), "one axis twice"),
+        (lambda: norms.batch_norm(X, tf.ones(4), ZERO, axes=(0,), eps=1e-3), r"gamma has shape \(4,\).*\(3,\)"),
+        (lambda: norms.layer_norm(X, ONE, tf.zeros(2), axes=(1,), eps=1e-3), r"beta has shape \(2,\).*\(3,\)"),
+        (
+            lambda: norms.layer_norm(tf.ones((2, 4, 4, 3)), ONE, ZERO, axes=(1, 2, 3), eps=1e-3),
+            r"gamma has shape \(3,\)",
+        ),
+        (lambda: norms.batch_norm(X[:1], ONE, ZERO, axes=(0,), eps=1e-3), "more than one value"),
+        (lambda: norms.batch_norm_inference(X, ONE, ZERO, tf.zeros(2), ONE, eps=1e-3), r"mean has shape \(2,\)"),
+        (lambda: norms.update_moving(ONE, tf.ones(2), momentum=0.9), r"\(3,\).*\(2,\)"),
+        (lambda: norms.update_moving(ONE, ONE, momentum=1.1), "momentum is 1.1"),
+        (lambda: norms.weight_norm(X, tf.ones(2), axes=(0,)), r"g has shape \(2,\).*\(3,\)"),
+        (lambda: norms.weight_norm(X, ONE, axes=(5,)), r"axes are \(5,\)"),
+        (lambda: norms.weight_norm_init(X, tf.ones((7, 2)), axes=(0,)), r"preactivations have shape \(7, 2\)"),
+    ],
+)
+def test_bad_input_is_named(call, named):
+    with pytest.raises(ValueError, match=named):
+        call()
+
+
+def test_a_zero_v_and_constant_preactivations_are_errors_in_both_modes():
+    with pytest.raises(tf.errors.InvalidArgumentError, match="v is zero"):
+        norms.weight_norm(tf.zeros((4, 3)), ONE, axes=(0,))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="v is zero"):
+        tf.function(lambda v: norms.weight_norm(v, ONE, axes=(0,)))(tf.zeros((4, 3)))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not finite"):
+        norms.weight_norm(tf.fill((4, 3), float("inf")), ONE, axes=(0,))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="do not vary"):
+        norms.weight_norm_init(X, tf.ones((7, 3)), axes=(0,))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="do not vary"):
+        norms.weight_norm_init(X, tf.fill((7, 3), 0.1), axes=(0,))  # whose mean is rounded
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not finite"):
+        norms.weight_norm(tf.fill((4, 3), float("nan")), ONE, axes=(0,))
+
+
+def test_numpy_arrays_and_lists_are_taken_as_parameters():
+    x = np.random.default_rng(0).normal(size=(4, 3))
+    z, mean, variance = norms.batch_norm(x, np.ones(3), [0.0] * 3, axes=(0,), eps=1e-3)
+    np.testing.assert_allclose(z, (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-3), rtol=1e-12)
+    np.testing.assert_allclose(
+        norms.batch_norm_inference(x, [1.0] * 3, [0.0] * 3, mean.numpy(), variance.numpy(), eps=1e-3), z, rtol=1e-12
+    )
+    assert norms.weight_norm(x, [1.0, 2.0, 3.0], axes=(0,)).shape == (4, 3)
+
+
+HALF = [tf.float16, tf.bfloat16]
+
+
+@pytest.mark.parametrize("dtype", HALF)
+@pytest.mark.parametrize(("mean", "deviation"), [(2.0, 1.0), (0.5, 400.0)])
+def test_half_precision_has_the_statistics_of_single_precision(dtype, mean, deviation):
+    """In float16 the sum of 50,176 values of mean 2 is infinite, and so is the square of 400."""
+    x = tf.cast(np.random.default_rng(0).normal(mean, deviation, (64, 28, 28, 2)), dtype)
+    one, zero = tf.ones(2, dtype), tf.zeros(2, dtype)
+    z, batch_mean, variance = norms.batch_norm(x, one, zero, axes=(0, 1, 2), eps=1e-3)
+    exact = tf.cast(x, tf.float64)
+    np.testing.assert_allclose(batch_mean, tf.reduce_mean(exact, (0, 1, 2)), rtol=1e-3)
+    np.testing.assert_allclose(variance, tf.math.reduce_variance(exact, (0, 1, 2)), rtol=1e-4)
+    rounding = 2.0**-10 if dtype == tf.float16 else 2.0**-7
+    expected = norms.batch_norm(exact, [1.0, 1.0], [0.0, 0.0], axes=(0, 1, 2), eps=1e-3)[0]
+    assert z.dtype == dtype and np.max(np.abs(tf.cast(z, tf.float64) - expected)) < 5 * rounding
+    inference = norms.batch_norm_inference(x, one, zero, batch_mean, variance, eps=1e-3)
+    assert inference.dtype == dtype and np.max(np.abs(tf.cast(inference, tf.float64) - expected)) < 5 * rounding
+    ones = tf.ones((28, 28, 2), dtype)
+    layer = norms.layer_norm(x, ones, tf.zeros_like(ones), axes=(1, 2, 3), eps=1e-3)
+    deviations = tf.math.reduce_std(tf.cast(layer, tf.float64), (1, 2, 3))
+    assert layer.dtype == dtype and np.max(np.abs(deviations - 1)) < 0.01
+
+
+SIZES = [(tf.float16, 1e-4), (tf.float16, 300.0), (tf.bfloat16, 1e-25), (tf.float32, 1e-23), (tf.float32, 1e20)]
+
+
+@pytest.mark.parametrize(("dtype", "size"), [*SIZES, (tf.float64, 1e-170)])
+def test_the_length_of_weights_whose_squares_the_dtype_does_not_hold(dtype, size):
+    values = np.random.default_rng(0).normal(0, size, (588, 3)).astype(dtype.as_numpy_dtype)
+    v, exact = tf.Variable(values), values.astype(float) / size
+    length = np.sqrt(np.sum(exact**2, axis=0))
+    rtol = {tf.float16: 2e-3, tf.bfloat16: 2e-2}.get(dtype, 1e-5)
+    np.testing.assert_allclose(tf.cast(norms.unit_norms(v, (0,)), tf.float64) / size, length, rtol=rtol)
+    with tf.GradientTape() as tape:
+        w = norms.weight_norm(v, tf.ones(3, dtype), axes=(0,))
+        loss = tf.reduce_sum(w[0])
+    assert w.dtype == dtype
+    np.testing.assert_allclose(tf.cast(w[0], tf.float64), exact[0] / length, rtol=rtol, atol=1e-7)
+    if dtype in (tf.float32, tf.float64) and size < 1:  # else it is too small or too large for the dtype itself
+        gradient = tf.cast(tape.gradient(loss, v), tf.float64) * size
+        np.testing.assert_allclose(gradient[0], (1 - (exact[0] / length) ** 2) / length, rtol=1e-3)
+
+
+def test_usual_weights_have_the_length_that_the_plain_formula_gives_to_the_last_bit():
+    v = tf.constant(np.random.default_rng(0).normal(0, 0.1, (5, 5, 3, 30)), tf.float32)
+    plain = tf.sqrt(tf.reduce_sum(tf.square(v), axis=(0, 1, 2)))
+    assert np.array_equal(norms.unit_norms(v, (0, 1, 2)), plain)
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_a_batch_without_statistics_is_refused_when_its_size_is_known(n):
+    with pytest.raises(ValueError, match=f"has {n} over axes"):
+        norms.batch_norm(tf.ones((n, 3)), ONE, ZERO, axes=(0,), eps=1e-3)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 3), tf.float32)])
+    def compiled(x):
+        return norms.batch_norm(x, ONE, ZERO, axes=(0,), eps=1e-3)[1]
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="needs more than one value"):
+        compiled(tf.ones((n, 3)))
+    assert np.all(np.isfinite(compiled(tf.ones((2, 3)))))

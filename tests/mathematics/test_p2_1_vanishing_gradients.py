@@ -1,0 +1,105 @@
+"""Question 2.1: the layers' statistics against closed forms, quadrature, autograd and simulation."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import integrate, stats
+
+from coms6998_hw2.p2_1_vanishing_gradients import measure
+from coms6998_hw2.problem_2.deep_network import (
+    ACTIVATIONS,
+    DEPTH,
+    build,
+    forward,
+    gaussian_moments,
+    predict_variance,
+    standard_deviation,
+)
+
+
+def test_standard_deviations_are_the_papers():
+    assert standard_deviation("glorot", 100, 100) == pytest.approx(0.1)
+    assert standard_deviation("he", 100, 50) == pytest.approx(0.1414, abs=1e-4)
+    assert standard_deviation("glorot", 784, 100) == pytest.approx(np.sqrt(2 / 884))
+    assert standard_deviation("0.28", 1, 1) == 0.28
+
+
+def test_layers_are_drawn_independently_with_zero_bias():
+    layers = build(784, "0.28", seed=0)
+    assert [layer.weight.shape[0] for layer in layers] == [100] * 6 + [10]
+    assert all((layer.bias == 0).all() for layer in layers)
+    for layer in layers:
+        assert layer.weight.std().item() == pytest.approx(0.28, rel=0.1)
+    a, b = (layers[i].weight.flatten().numpy(force=True) for i in (2, 3))
+    assert abs(np.corrcoef(a, b)[0, 1]) < 0.05
+
+
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "relu"])
+@pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
+def test_gaussian_moments_against_adaptive_quadrature(activation, scale):
+    square, slope = (moment[0] for moment in gaussian_moments(activation, np.array([scale])))
+    f = {"tanh": np.tanh, "sigmoid": lambda u: 1 / (1 + np.exp(-u)), "relu": lambda u: np.maximum(u, 0)}[activation]
+    derivative = {
+        "tanh": lambda u: 1 / np.cosh(u) ** 2,
+        "sigmoid": lambda u: 0.25 / np.cosh(u / 2) ** 2,
+        "relu": lambda u: float(u > 0),
+    }[activation]
+    for value, g in ((square, f), (slope, derivative)):
+        expected = sum(
+            integrate.quad(lambda z, g=g: stats.norm.pdf(z) * g(scale * z) ** 2, *ends, epsabs=1e-12)[0]
+            for ends in ((-9, -0.5), (-0.5, 0), (0, 0.5), (0.5, 9))
+        )
+        assert value == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "relu"])
+@pytest.mark.parametrize("scheme", ["0.01", "glorot", "0.1"])
+def test_mean_field_theory_within_the_spread_of_seeds_at_width_1000(activation, scheme):
+    x = torch.rand(200, 784, generator=torch.Generator().manual_seed(9)) * torch.linspace(0.2, 1, 200)[:, None]
+    y = torch.arange(200) % 10
+    measured = [measure(build(784, scheme, seed, width=1000), activation, x, y) for seed in range(6)]
+    norms = x.double().square().sum(dim=1).numpy()
+    q, g = predict_variance(activation, scheme, norms, inputs=784, width=1000)
+    forwards = np.log([run["rms_preactivation"] for run in measured])
+    gradients = np.array([run["rms_gradient_activation"] for run in measured])
+    backwards = np.log(gradients / gradients[:, -1:])
+    for values, theory in ((forwards, np.log(q) / 2), (backwards, np.log(g) / 2)):
+        spread = np.maximum(values.std(axis=0, ddof=1), 0.01)
+        assert (np.abs(values.mean(axis=0) - theory) < 2 * spread).all(), (values.mean(axis=0), theory, spread)
+
+
+def test_measured_gradients_are_those_of_finite_differences():
+    torch.manual_seed(0)
+    layers = build(12, "0.3", seed=1, width=7).double()
+    x, y = torch.randn(5, 12, dtype=torch.float64), torch.arange(5)
+    found = measure(layers, "tanh", x, y)
+
+    def loss_from(layer, h):
+        for following in layers[layer + 2 : -1]:
+            h = torch.tanh(following(h))
+        return torch.nn.functional.cross_entropy(layers[-1](h), y, reduction="sum")
+
+    after = [h.detach() for h in forward(layers, "tanh", x)[2]]
+    step = 1e-6
+    for layer in range(DEPTH):
+        squares = []
+        for i in range(5):
+            for j in range(7):
+                shift = torch.zeros_like(after[layer])
+                shift[i, j] = step
+                difference = loss_from(layer, after[layer] + shift) - loss_from(layer, after[layer] - shift)
+                squares.append((difference.item() / (2 * step)) ** 2)
+        assert found["rms_gradient_activation"][layer] == pytest.approx(np.sqrt(np.mean(squares)), rel=1e-6)
+
+
+def test_saturated_and_dead_shares():
+    layers = build(4, "0.1", seed=0, width=6)
+    with torch.no_grad():
+        for layer in layers:
+            layer.weight.zero_()
+        layers[1].bias.copy_(torch.tensor([5.0, -5.0, 0.1, 0.1, 0.1, 0.1]))  # two of six units saturate
+    x, y = torch.randn(8, 4), torch.zeros(8, dtype=torch.long)
+    assert measure(layers, "tanh", x, y)["saturated"][0] == pytest.approx(2 / 6)
+    assert measure(layers, "sigmoid", x, y)["saturated"][0] == pytest.approx(1 / 6 * 2)
+    assert measure(layers, "relu", x, y)["dead_units"][0] == pytest.approx(1 / 6)
+    assert set(ACTIVATIONS) == {"tanh", "sigmoid", "relu"}

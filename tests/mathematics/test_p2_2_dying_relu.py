@@ -1,0 +1,251 @@
+"""Questions 2.2 and 2.3: the ensemble against networks trained one by one, the theory against simulation and table."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from coms6998_hw2 import p2_2_dying_relu as problem
+from coms6998_hw2.problem_2 import relu_ensemble as ensemble
+
+CHOICES = {"slope": 0.0, "loss": "mse", "optimizer": "adam", "learning_rate": 1e-3}
+
+
+def train_alone(layers, x, y, *, slope, loss, optimizer, learning_rate, batch_size, epochs, seed):
+    """Train one network in plain PyTorch: nn.Linear, its own optimizer, a loop over its minibatches."""
+    modules = []
+    for weight, bias in layers:
+        linear = nn.Linear(weight.shape[1], weight.shape[0], dtype=torch.float64)
+        with torch.no_grad():
+            linear.weight.copy_(weight)
+            linear.bias.copy_(bias)
+        modules += [linear, nn.LeakyReLU(slope) if slope else nn.ReLU()]
+    network = nn.Sequential(*modules[:-1])
+    kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimizer]
+    stepper = kind(network.parameters(), lr=learning_rate)
+    criterion = nn.MSELoss() if loss == "mse" else nn.L1Loss()
+    for epoch in range(1, epochs + 1):
+        for batch in torch.from_numpy(ensemble.draw_order(len(x), seed, epoch)).split(batch_size):
+            stepper.zero_grad()
+            criterion(network(x[batch, None])[:, 0], y[batch]).backward()
+            stepper.step()
+    return [(module.weight.detach(), module.bias.detach()) for module in network if isinstance(module, nn.Linear)]
+
+
+@pytest.mark.parametrize(
+    ("width", "hidden", "initialization", "change"),
+    [
+        (2, 3, "he", {}),
+        (3, 4, "glorot", {"slope": 0.01}),
+        (4, 2, "pytorch", {"loss": "mae", "slope": 0.1}),
+        (2, 9, "rai", {"optimizer": "sgd", "learning_rate": 0.01}),
+        (1, 2, "rai", {"learning_rate": 0.01}),
+    ],
+)
+def test_the_ensemble_trains_the_same_networks_as_a_loop_over_them(width, hidden, initialization, change):
+    choices = {**CHOICES, **change, "batch_size": 64, "epochs": 3, "seed": 5}
+    layers = ensemble.draw_layers(width, hidden, initialization, 5, range(7))
+    x = ensemble.draw_points(150, 5, range(7))  # 64 + 64 + 22: a last batch that is smaller
+    y = ensemble.TARGETS["x_sin_5x"](x)
+    one_by_one = [train_alone([(w[..., k], b[..., k]) for w, b in layers], x[k], y[k], **choices) for k in range(7)]
+    before = [weight.clone() for weight, _ in layers]
+    ensemble.train(layers, x, y, **choices)
+    assert any((weight - old).abs().max() > 1e-3 for (weight, _), old in zip(layers, before, strict=True))
+    for k, alone in enumerate(one_by_one):
+        for (weight, bias), (expected_weight, expected_bias) in zip(layers, alone, strict=True):
+            torch.testing.assert_close(weight[..., k], expected_weight, rtol=1e-9, atol=1e-10)
+            torch.testing.assert_close(bias[..., k], expected_bias, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("initialization", ensemble.INITIALIZATIONS)
+def test_a_network_is_the_same_in_an_ensemble_of_any_size(initialization):
+    many = ensemble.draw_layers(3, 4, initialization, 1, range(10))
+    few = ensemble.draw_layers(3, 4, initialization, 1, range(6, 8))
+    for (weight, bias), (some_weight, some_bias) in zip(many, few, strict=True):
+        assert torch.equal(weight[..., 6:8], some_weight) and torch.equal(bias[..., 6:8], some_bias)
+    assert torch.equal(ensemble.draw_points(20, 1, range(10))[6:8], ensemble.draw_points(20, 1, range(6, 8)))
+    assert len({weight[0, 0, k].item() for weight, _ in many for k in range(10)}) == 10 * len(many)
+
+
+def test_chunks_change_no_network(monkeypatch):
+    config = {**problem.configs("quick")[0], "networks": 10, "epochs": 2, "points": 200}
+    together = problem.train_and_watch(config, torch.device("cpu"))
+    monkeypatch.setattr(ensemble, "CHUNK", 4)
+    apart = problem.train_and_watch(config, torch.device("cpu"))
+    np.testing.assert_allclose(apart["r2"], together["r2"], rtol=1e-3)
+    np.testing.assert_array_equal(apart["constant"], together["constant"])
+
+
+def test_initial_distributions():
+    he, glorot, default = (ensemble.draw_layers(8, 2, name, 0, range(400)) for name in ("he", "glorot", "pytorch"))
+    assert he[1][0].std().item() == pytest.approx(np.sqrt(2 / 8), rel=0.02) and (he[1][1] == 0).all()
+    assert glorot[0][0].std().item() == pytest.approx(np.sqrt(2 / 9), rel=0.05)
+    torch.manual_seed(0)
+    reference = torch.cat([nn.Linear(8, 8).weight.detach().flatten() for _ in range(400)])
+    assert default[1][0].abs().max().item() == pytest.approx(reference.abs().max().item(), rel=0.01)
+    assert default[1][0].std().item() == pytest.approx(reference.std().item(), rel=0.02)
+    rai = torch.cat(
+        [torch.cat([w, b[:, None]], dim=1) for w, b in ensemble.draw_layers(8, 1, "rai", 0, range(400))[:1]], 1
+    )
+    # Input 1: each unit has two entries, one N(0, 0.6007^2), one Beta(2, 1) of mean 2/3 and second moment 1/2.
+    assert rai.square().mean().item() == pytest.approx((0.6007**2 + 0.5) / 2, rel=0.05)
+    assert rai.mean().item() == pytest.approx(1 / 3, rel=0.05)
+
+
+# Computed independently, two million networks each: (width, hidden): (lower, probability, upper).
+TABLE = {
+    (2, 9): (0.8703, 0.8800, 0.9249),
+    (2, 10): (0.9026, 0.9101, 0.9437),
+    (3, 9): (0.5134, 0.5785, 0.6993),
+    (3, 10): (0.5684, 0.6309, 0.7369),
+    (4, 9): (0.2042, 0.2945, 0.4406),
+    (5, 9): (0.0640, 0.1281, 0.2485),
+    (10, 9): (0.0001, 0.0013, 0.0088),
+}
+
+
+@pytest.mark.parametrize(("width", "hidden"), TABLE)
+def test_bounds_and_simulation_against_the_table(width, hidden):
+    lower, probability, upper = TABLE[width, hidden]
+    assert ensemble.born_dead_bounds(width, hidden) == pytest.approx((lower, upper), abs=6e-5)
+    n = 40_000
+    share = ensemble.count_born_dead(width, hidden, n, seed=0)[-1] / n
+    assert abs(share - probability) < 4 * np.sqrt(probability * (1 - probability) / n) + 5e-4
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 6])
+def test_every_depth_lies_within_the_bounds(width):
+    n = 20_000
+    for hidden, dead in enumerate(ensemble.count_born_dead(width, 20, n, seed=1), 1):
+        lower, upper = ensemble.born_dead_bounds(width, hidden)
+        error = np.sqrt(max(dead / n * (1 - dead / n), 1 / n) / n)
+        assert lower - 4 * error <= dead / n <= upper + 4 * error, (width, hidden)
+
+
+def test_the_two_signals_tell_what_the_whole_network_does():
+    n, numbers = 4000, range(4000)
+    layers = ensemble.draw_layers(2, 4, "he", 0, numbers)
+    constant = np.mean(ensemble.evaluate(layers, 0.0, "abs")["range"] == 0)
+    share = ensemble.count_born_dead(2, 4, 100_000, seed=0)[-1] / 100_000
+    assert abs(constant - share) < 4 * np.sqrt(share * (1 - share) / n)
+
+
+def test_rai_is_born_dead_as_rarely_as_the_table_says():
+    for hidden, probability in ((9, 0.219), (10, 0.254)):
+        layers = ensemble.draw_layers(2, hidden, "rai", 0, range(4000))
+        share = np.mean(ensemble.evaluate(layers, 0.0, "abs")["range"] == 0)
+        assert abs(share - probability) < 4 * np.sqrt(probability * (1 - probability) / 4000) + 1e-3
+
+
+def by_hand(weight, bias, out, out_bias):
+    w1, b1, w2, b2 = (torch.tensor(part, dtype=torch.float64)[..., None] for part in (weight, bias, out, out_bias))
+    return [(w1, b1), (w2, b2)]
+
+
+def test_evaluate_tells_the_kinds_apart():
+    cases = {
+        "alive": by_hand([[1], [-1]], [0, 0], [[1, 1]], [0]),  # relu(x) + relu(-x) = |x| exactly
+        "half": by_hand([[1], [-1]], [0, 0], [[0.55, 0]], [0.88]),  # flat for x < 0
+        "collapsed": by_hand([[1], [-1]], [-9, -9], [[1, 1]], [1.3]),  # no unit ever fires
+    }
+    found = {name: ensemble.evaluate(layers, 0.0, "abs") for name, layers in cases.items()}
+    assert found["alive"]["r2"][0] == pytest.approx(1) and found["alive"]["range"][0] == pytest.approx(1)
+    assert found["collapsed"]["range"][0] == 0 and found["collapsed"]["value"][0] == pytest.approx(1.3)
+    assert found["half"]["left_range"][0] == 0 and found["half"]["right_range"][0] == pytest.approx(0.55, rel=0.01)
+    for name, values in found.items():
+        assert problem.kinds(values["r2"], values["left_range"], values["right_range"]).tolist() == [name]
+
+
+def test_a_leaky_network_is_almost_but_never_exactly_constant():
+    layers = ensemble.draw_layers(2, 9, "he", 0, range(300))
+    relu, leaky = (ensemble.evaluate(layers, slope, "abs")["range"] for slope in (0.0, 0.01))
+    assert (relu == 0).mean() > 0.8 and (leaky == 0).sum() == 0 and (leaky < 1e-6).mean() > 0.2
+
+
+@pytest.mark.parametrize(("target", "mean", "median", "variance"), [
+    ("abs", 1.322876, 1.322876, 7 / 12),
+    ("x_sin_5x", -0.148407, 0.015453, 1.01427),
+    ("step_sin_5x", 0.5, 0.2, 0.272464),
+])  # fmt: skip
+def test_targets_have_the_moments_of_the_closed_forms(target, mean, median, variance):
+    edge = float(ensemble.HALF_INTERVAL)
+    x = torch.linspace(-edge, edge, 1_000_001, dtype=torch.float64)
+    y = ensemble.TARGETS[target](x)
+    assert y.mean().item() == pytest.approx(mean, abs=2e-5) and y.var().item() == pytest.approx(variance, abs=2e-4)
+    assert y.median().item() == pytest.approx(median, abs=1e-3)
+
+
+def test_mcnemar_on_agrestis_table():
+    # Approval in two surveys of the same 1,600 people: 794 both times, 150 first only, 86 second only, 570 never.
+    first = np.repeat([True, True, False, False], [794, 150, 86, 570])
+    second = np.repeat([True, False, True, False], [794, 150, 86, 570])
+    found = problem.mcnemar(first, second)
+    difference = found["difference"]
+    assert difference["fraction"] == pytest.approx(0.04, abs=1e-9) and (found["only_first"], found["only_second"]) == (
+        150,
+        86,
+    )
+    assert (difference["low"], difference["high"]) == pytest.approx((0.0213, 0.0587), abs=1e-3)
+    assert found["p"] < 1e-4
+
+
+def test_without_a_compiler_it_says_so_and_goes_on(monkeypatch, capsys):
+    def broken(function, **keywords):
+        def call(*arguments):
+            raise torch._dynamo.exc.BackendCompilerFailed(function, RuntimeError("no C++ compiler"), None)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    call, worked = ensemble.compile_or_explain(lambda x: x + 1)
+    assert [call(1), call(2)] == [2, 3] and not worked()
+    assert capsys.readouterr().err.count("torch.compile does not work here") == 1
+
+
+@pytest.mark.parametrize("compiler", ["", "/nonexistent"])
+def test_compiled_or_not_the_networks_are_the_same(compiler, tmp_path):
+    code = (
+        "import torch\n"
+        "from coms6998_hw2.problem_2 import relu_ensemble as e\n"
+        "def trained(compiled):\n"
+        "    layers, x = e.draw_layers(2, 2, 'he', 0, range(3)), e.draw_points(100, 0, range(3))\n"
+        f"    choices = {CHOICES!r} | dict(batch_size=64, epochs=2, seed=0)\n"
+        "    return e.train(layers, x, x.abs(), **choices, compiled=compiled), layers\n"
+        "worked, fast = trained(True); _, plain = trained(False)\n"
+        "for a, b in zip(fast, plain): torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-12)\n"
+        "print('compiled', worked)"
+    )
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)} | ({"CXX": compiler} if compiler else {})
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    if compiler:
+        assert "compiled False" in done.stdout and done.stderr.count("torch.compile does not work here") == 1
+
+
+def test_without_a_folder_for_what_is_compiled_it_says_so_and_goes_on(tmp_path):
+    (tmp_path / "file").write_text("")
+    code = (
+        "import torch; from coms6998_hw2.problem_2 import relu_ensemble as e\n"
+        "call, worked = e.compile_or_explain(lambda x: x + 1); print(call(torch.ones(2)).sum().item(), worked())"
+    )
+    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "file" / "cache")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and done.stdout.split() == ["4.0", "False"], done.stderr
+    assert done.stderr.count("torch.compile does not work here") == 1 and "Traceback" not in done.stderr
+
+
+def test_a_function_that_fails_fails_compiled_too():
+    def broken(x):
+        raise ValueError("its own error")
+
+    with pytest.raises(ValueError, match="its own error"):
+        ensemble.compile_or_explain(broken)[0](torch.ones(1))
+
+
+def test_an_unknown_initialization_is_answered_with_the_choices():
+    with pytest.raises(ValueError, match=r"'xavier'.*he, glorot, pytorch, rai"):
+        ensemble.draw_layers(2, 2, "xavier", 0, range(1))

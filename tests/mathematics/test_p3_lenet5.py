@@ -1,0 +1,214 @@
+"""Problem 3: what is measured is what the report says, and nothing is chosen on the test set."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from coms6998_hw2 import p3_lenet5 as p3
+from coms6998_hw2.models import LeNet5
+from coms6998_hw2.problem_3.layer_statistics import (
+    co_adaptation,
+    drift,
+    inputs_of,
+    noise_of_running_mean,
+    variance_shift,
+)
+from coms6998_hw2.problem_3.lenet5_figures import LAYERS
+from coms6998_hw2.problem_3.lenet5_intervals import differences
+from utils import data
+from utils.training import Trainer, on_device
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def images(dataset):
+    from utils.cli import ROOT
+
+    return data.load(dataset, ROOT / "data", train=True)
+
+
+@pytest.fixture(scope="module")
+def records(dataset):
+    """Return two short runs, without dropout and with it."""
+    size = {"preset": "quick", "rate": 0.03, "images": 300, "epochs": 2, "seed": 0}
+    runs = {variant: p3.config(variant=variant, **size) for variant in ("none", "dropout", "dropout_bn")}
+    return {variant: p3.run({**config, "dataset": dataset, "loaded": 700}) for variant, config in runs.items()}
+
+
+def test_the_input_is_standardized_by_one_mean_and_one_deviation(images):
+    pixels = on_device(images[0][:500], images[1][:500], CPU)[0]
+    prepared = p3.preparation(images[0][:500], standardized=True)(pixels)
+    assert prepared.shape == (500, 1, 32, 32)
+    assert prepared.mean().item() == pytest.approx(0, abs=1e-5) and prepared.std().item() == pytest.approx(1, abs=1e-4)
+    raw = p3.preparation(images[0][:500], standardized=False)(pixels)
+    assert raw.min() == 0 and 0.99 <= raw.max() <= 1
+    assert np.corrcoef(raw.flatten(), prepared.flatten())[0, 1] == pytest.approx(1)
+
+
+def test_the_reported_training_loss_is_the_one_without_dropouts_noise(records):
+    assert records["dropout"]["running_train_loss"][-1] > 1.1 * records["dropout"]["train_loss"][-1]
+    # All 300 images are watched: the last epoch's loss is that of the whole training set at the end.
+    assert records["dropout"]["train_loss"][-1] == pytest.approx(records["dropout"]["final_train_loss"], rel=1e-6)
+
+
+def test_without_dropout_only_the_time_of_measuring_differs(records):
+    assert records["none"]["running_train_loss"][-1] == pytest.approx(records["none"]["train_loss"][-1], rel=0.25)
+
+
+def test_dropout_right_before_batch_norm_halves_the_variance_at_test_time(records):
+    """Kept units are doubled: E[x^2] doubles in training, and with it, for a mean near zero, the variance."""
+    torch.manual_seed(0)
+    model = LeNet5(batch_norm=True, dropout=True, dropout_first=True, input_rate=0.0)
+    trainer = Trainer(model, CPU, lambda pixels: pixels, learning_rate=1e-9)
+    pixels, labels = torch.randn(4000, 1, 32, 32), torch.zeros(4000, dtype=torch.long)
+    trainer.train(pixels, labels, np.arange(4000).reshape(-1, 100), [1e-9] * 40)
+    assert variance_shift(trainer, pixels)["c1"] == pytest.approx(0.5, rel=0.1)
+    assert set(records["dropout_bn"]["variance_shift"]) == set(LAYERS)
+
+
+def test_what_a_module_receives_is_what_the_layer_before_it_computes(images):
+    torch.manual_seed(0)
+    trainer = Trainer(LeNet5(), CPU, p3.preparation(images[0][:100], standardized=True), learning_rate=0.1)
+    pixels, _ = on_device(images[0][:100], images[1][:100], CPU)
+    found = inputs_of(trainer, pixels, nn.Tanh)
+    assert list(found) == list(LAYERS)
+    convolved = trainer.model.c1[0](trainer.prepare(pixels))  # (100, 6, 28, 28)
+    assert found["c1"].shape == (100 * 28 * 28, 6)
+    expected = convolved.double().mean((0, 2, 3))
+    torch.testing.assert_close(found["c1"].mean(0), expected, rtol=1e-5, atol=1e-6)
+    assert found["f6"].shape == (100, 84)
+
+
+def test_co_adaptation_is_numpys_mean_absolute_correlation():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 4)) @ rng.normal(size=(4, 6))
+    correlations = np.abs(np.corrcoef(x.T))
+    expected = correlations[~np.eye(6, dtype=bool)].mean()
+    constant = np.concatenate([x, np.ones((500, 1))], axis=1)  # a dead unit has no correlation
+    assert co_adaptation(torch.tensor(constant)) == pytest.approx(expected)
+    assert co_adaptation(torch.tensor(np.stack([x[:, 0], -2 * x[:, 0]], axis=1))) == pytest.approx(1)
+
+
+def test_drift_is_the_change_of_the_mean_in_deviations():
+    means, deviations = torch.tensor([[0.0, 1.0], [1.0, 1.0], [1.0, -3.0]]), torch.tensor([2.0, 4.0])
+    statistics = [{"c1": (mean, deviations)} for mean in means]
+    assert drift(statistics)["c1"] == pytest.approx([(1 / 2 + 0) / 2, (0 + 4 / 4) / 2])
+    assert drift(statistics, of="deviation")["c1"] == [0, 0]
+    statistics = [{"c1": (means[0], spread)} for spread in torch.tensor([[2.0, 4.0], [1.0, 4.0], [1.0, 7.0]])]
+    assert drift(statistics, of="deviation")["c1"] == pytest.approx([(1 / 2 + 0) / 2, (0 + 3 / 4) / 2])
+    assert drift(statistics)["c1"] == [0, 0]
+
+
+def test_the_noise_of_a_running_mean_is_what_batch_norm_shows_at_fixed_weights():
+    torch.manual_seed(0)
+    norm = nn.BatchNorm1d(2000)
+    means = []
+    for _ in range(3):
+        for _ in range(100):
+            norm(torch.randn(64, 2000))
+        means.append(norm.running_mean.clone())
+    measured = torch.stack(means).diff(dim=0).abs().mean().item()
+    assert noise_of_running_mean(64) == pytest.approx(measured, rel=0.04)
+
+
+def table(*rows):
+    """Return runs of every variant: (seed, rate, last validation accuracy, test accuracy)."""
+    names = ("seed", "learning_rate", "validation_accuracy", "test_accuracy")
+    runs = [dict(zip(names, (seed, rate, [0.0, score], test), strict=True)) for seed, rate, score, test in rows]
+    return pd.DataFrame([{"variant": v, "images": 100, "epochs": 2, **run} for run in runs for v in p3.VARIANTS])
+
+
+def test_the_rate_is_chosen_on_validation_and_not_on_the_test_set():
+    frame = table((0, 0.01, 0.8, 0.9), (0, 0.03, 0.9, 0.1), (1, 0.1, 0.99, 0.99))
+    assert p3.best_rates(frame, 100, 2, seeds=[0]) == dict.fromkeys(p3.VARIANTS, 0.03)
+
+
+def test_what_one_seed_finds_is_compared_with_the_common_rate_over_all():
+    frame = table((0, 0.01, 0.91, 0), (0, 0.03, 0.90, 0), (1, 0.01, 0.80, 0), (1, 0.03, 0.90, 0), (0, 0.1, 0.99, 0))
+    assert p3.best_rates(frame, 100, 2, seeds=[0, 1]) == dict.fromkeys(p3.VARIANTS, 0.03)
+
+
+def test_the_schedule_ends_at_zero_and_starts_at_the_rate():
+    rates = p3.cosine(0.1, 1000)
+    assert rates[0] == 0.1 and rates[500] == pytest.approx(0.05) and 0 < rates[-1] < 1e-6
+    assert np.all(np.diff(rates) < 0)
+
+
+def scored(configs, score):
+    """Return runs of these configs, of which `score` tells the last validation accuracy."""
+    return pd.DataFrame([{**config, "validation_accuracy": [score(config)]} for config in configs])
+
+
+def test_every_run_of_the_protocol_is_there_once():
+    configs = p3.configs("full")
+    frame = scored(configs, lambda config: 0.8 + 0.1 * (config["learning_rate"] == 0.1))
+    configs += p3.repeated_configs("full", frame)
+    names = [config["name"] for config in configs]
+    assert len(set(names)) == len(names)
+    for variant in p3.VARIANTS:
+        for images, epochs, rates in ((55_000, 20, (p3.COMMON_RATE, 0.1)), (5500, 80, (0.1,)), (550, 400, (0.1,))):
+            for rate in p3.PRESETS["full"]["rates"]:
+                seeds = {c["seed"] for c in configs if (c["variant"], c["learning_rate"], c["images"], c["epochs"])
+                         == (variant, rate, images, epochs)}  # fmt: skip
+                assert seeds == (set(range(5 if images == 55_000 else 3)) if rate in rates else {0})
+
+
+def test_a_best_rate_at_an_end_of_the_grid_is_tried_past_it():
+    best = {"none": 0.03, "bn": 0.1, "bn_input": 0.1, "dropout": 0.01, "bn_dropout": 0.3, "dropout_bn": 0.3}
+    grid = p3.configs("full")
+    frame = scored(grid, lambda config: 0.9 + 0.05 * (config["learning_rate"] == best[config["variant"]]))
+    beyond = p3.beyond_configs("full", frame)
+    assert {(c["variant"], c["learning_rate"]) for c in beyond} == {("dropout", 0.003), ("bn_dropout", 1.0),
+                                                                   ("dropout_bn", 1.0)}  # fmt: skip
+    assert len(beyond) == 9 and {c["seed"] for c in beyond} == {0}  # three sizes of the training set
+
+
+def test_more_epochs_are_run_at_each_variants_own_rate_which_the_first_seed_alone_does_not_decide():
+    first = scored(p3.configs("full"), lambda config: 0.8 + 0.1 * (config["learning_rate"] == 0.1))
+    repeated = p3.repeated_configs("full", first)
+    # With the first seed 0.1 was ahead of all; with the others it is behind the common rate for dropout.
+    others = scored(repeated, lambda config: 0.7 if config["variant"] == "dropout" else 0.9)
+    longer = p3.long_configs("full", pd.concat([first, others]))
+    rates = {config["variant"]: config["learning_rate"] for config in longer}
+    assert rates == {"bn": 0.1, "dropout": p3.COMMON_RATE, "bn_dropout": 0.1, "dropout_bn": 0.1}
+    assert {(config["images"], config["epochs"]) for config in longer} == {(55_000, 40)}
+    assert len({config["name"] for config in longer}) == 4 * 3
+
+
+def test_the_interaction_is_what_both_change_beyond_the_sum():
+    changes = {"none": 0.0, "bn": 0.02, "bn_input": 0.02, "dropout": -0.01, "bn_dropout": 0.01, "dropout_bn": 0.03}
+    own = np.array([0.90, 0.91, 0.93])  # of the seed: no part of a paired difference
+    found = differences({variant: own + change for variant, change in changes.items()})
+    assert found["beyond_the_sum"]["bn_dropout"]["mean"] == pytest.approx(0)
+    assert found["beyond_the_sum"]["dropout_bn"]["mean"] == pytest.approx(0.02)
+    assert found["dropout_bn_minus_bn"]["mean"] == pytest.approx(0.01)
+    assert found["dropout_bn_minus_bn"]["high"] == pytest.approx(0.01)
+
+
+def test_with_few_images_fewer_epochs_are_evaluated_and_the_last_always(dataset):
+    config = p3.config("quick", "none", rate=0.03, images=80, epochs=9, seed=0)
+    result = p3.run({**config, "dataset": dataset, "loaded": 400})  # 360 after the split: every fourth epoch
+    assert len(result["train_loss"]) == len(result["drift"]["c1"]) + 1 == 3
+    assert result["train_loss"][-1] == pytest.approx(result["final_train_loss"], rel=1e-6)
+
+
+def test_with_one_channel_batch_norm_at_the_input_changes_nothing_in_training(images):
+    """What question 3.3's answer says: C1's batch norm takes out what the input's put in."""
+    labels = torch.tensor(images[1][:64])
+    found = []
+    for standardized in (True, False):
+        torch.manual_seed(0)
+        model = LeNet5(batch_norm=True, batch_norm_input=not standardized).double()
+        for norm in model.batch_norms().values():
+            norm.eps = 1e-20
+        # The statistics of other images than these: standardization and batch norm shift and scale differently.
+        prepare = p3.preparation(images[0][100:200], standardized)
+        logits = model(prepare(on_device(*(part[:64] for part in images), CPU)[0]).double())
+        nn.functional.cross_entropy(logits, labels).backward()
+        weights = [parameter.grad for name, parameter in model.named_parameters() if not name.startswith("input")]
+        found.append([logits.detach(), *weights])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)  # the pixels were divided in single precision

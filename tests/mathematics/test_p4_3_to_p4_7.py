@@ -1,0 +1,309 @@
+"""Questions 4.3 to 4.7: the schedules are Smith's, the plans compare what the questions ask to compare."""
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from coms6998_hw2 import p4_3_cyclical_learning_rate as p4_3
+from coms6998_hw2 import p4_4_batch_size_range as p4_4
+from coms6998_hw2 import p4_6_cyclical_batch_size as p4_6
+from coms6998_hw2.problem_4.range_rules import batch_size_range
+from utils.cli import Options
+from utils.records import read_summary
+
+LOW, HIGH, GAMMA = 1e-5, 1e-2, 0.99994
+
+
+def updates_of(plan):
+    return sum(len(sizes) for sizes, _ in plan)
+
+
+def rates_of(plan):
+    return np.concatenate([rates for _, rates in plan])
+
+
+@pytest.mark.parametrize(("mode", "gamma"), [("exp_range", 0.99), ("triangular", 1.0)])
+def test_cyclical_rates_are_pytorchs(mode, gamma):
+    step, updates = 50, 330
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=LOW)
+    scheduler = torch.optim.lr_scheduler.CyclicLR(
+        optimizer, LOW, HIGH, step, mode=mode, gamma=gamma, cycle_momentum=False
+    )
+    theirs = []
+    for _ in range(updates):
+        theirs.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        scheduler.step()
+    ours = p4_3.cyclical_rates(updates, lr_min=LOW, lr_max=HIGH, cycle=2 * step, gamma=gamma)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-9)
+
+
+def config_43(arm, **changes):
+    gamma = GAMMA if arm == "cyclical" else 1.0
+    return {
+        "arm": arm,
+        "lr_min": LOW,
+        "lr_max": HIGH,
+        "batch_size": 64,
+        "step_epochs": 2,
+        "epochs": 12,
+        "gamma": gamma,
+        **changes,
+    }
+
+
+def test_the_protocol_is_three_cycles_of_4_epochs_that_end_at_lr_min_with_half_of_the_amplitude():
+    (config, *_) = p4_3.configs("full", LOW, HIGH)
+    assert config["arm"] == "cyclical" and config_43("cyclical").items() <= config.items()
+    plan = p4_3.plan(config, 55_000)
+    rates = rates_of(plan)
+    assert len(plan) == 12 and len(rates) == 12 * 860
+    peaks = [int(np.argmax(part)) for part in np.split(rates, 3)]
+    # The decay moves a peak's maximum by nothing: it is a corner. It takes 46% of the amplitude in 12 epochs.
+    assert peaks == [2 * 860] * 3 and rates[0] == LOW and rates[-1] < LOW + 2e-5
+    assert 0.5 < GAMMA ** len(rates) < 0.55
+    assert (rates[10 * 860] - LOW) / (HIGH - LOW) == pytest.approx(GAMMA ** (10 * 860))
+
+
+def test_the_other_arms():
+    for arm, rate in (("constant_lr_min", LOW), ("constant_lr_max", HIGH)):
+        assert set(rates_of(p4_3.plan(config_43(arm), 640))) == {rate}
+    triangular = rates_of(p4_3.plan(config_43("triangular"), 640))
+    assert triangular[20] == triangular[60] == triangular[100] == pytest.approx(HIGH)
+    one = rates_of(p4_3.plan(config_43("one_cycle", epochs=6), 640))
+    assert one.max() == pytest.approx(HIGH) and np.argmax(one) == pytest.approx(18, abs=1) and one[-1] < one[0] < HIGH
+
+
+def test_at_the_same_rate_per_image_a_mirrored_curve_has_no_gap():
+    """A loss that is a function of rate / batch alone; one batch beyond the rates has nothing to compare."""
+
+    def loss(ratio):
+        return 1 - math.log10(ratio)
+
+    rates = np.geomspace(1e-4, 1e-1, 7)
+    curve = [{"rate": rate, "loss": {"mean": loss(rate / 64)}} for rate in rates]
+    sizes = [64, 128, 512, 8192]
+    candidates = [{"batch_size": size, "updates": 10**6, "loss": {"mean": loss(1e-3 / size)}} for size in sizes]
+    rows = p4_4.mirrored(candidates, 1e-3, {"candidates": curve, "protocol": {"batch_size": 64}})
+    assert [row["rate"] for row in rows] == pytest.approx([1e-3, 5e-4, 1.25e-4, 7.8125e-6])
+    assert [row["loss_at_rate"] for row in rows[:3]] == pytest.approx([row["loss"] for row in rows[:3]])
+    assert np.isnan(rows[3]["loss_at_rate"])
+
+
+def test_the_batch_size_range_is_where_the_loss_rises():
+    sizes = 2 ** np.arange(6, 14)
+    losses = np.interp(np.log2(sizes), [7, 11], [0.5, 2.3])
+    b_min, b_max = batch_size_range(sizes, losses)
+    assert 2**7 < b_min < 2**7.5 and 2**10.5 < b_max < 2**11
+    with pytest.raises(ValueError, match="never falls"):
+        batch_size_range(sizes, np.full(8, 2.3))
+
+
+def made_up_candidates(losses_by_seed):
+    rows = []
+    for seed, losses in enumerate(losses_by_seed):
+        for size, loss in zip((64, 128, 256, 512), losses, strict=True):
+            updates = 2048 // size
+            rows.append({
+                "part": "candidate", "batch_size": size, "seed": seed, "batch_loss": [3.0, loss], "train_loss": [loss],
+                "validation_accuracy": [0.5], "updates": updates, "update_losses": np.linspace(3, loss, updates),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_the_batch_size_range_is_the_first_seeds_and_the_others_are_reported():
+    swept = made_up_candidates([[0.5, 1.0, 2.0, 2.3], [0.6, 0.8, 2.1, 2.4]])
+    first, second = (p4_4.reading(rows) for _, rows in swept.groupby("seed"))
+    assert first == batch_size_range([64, 128, 256, 512], [0.5, 1.0, 2.0, 2.3]) and first != second
+    row = p4_4.candidate(256, swept[swept.batch_size == 256], swept)
+    assert row["minus_smallest"]["mean"] == pytest.approx(1.5) and row["loss"]["mean"] == pytest.approx(2.05)
+    flat = made_up_candidates([[2.3, 2.3, 2.3, 2.3]])
+    assert np.isnan(p4_4.reading(flat)).all()
+
+
+def test_sizes_are_compared_after_the_updates_that_they_have_made():
+    swept = made_up_candidates([[0.5, 1.0, 2.0, 2.3]])
+    assert p4_4.update_levels(swept) == [4, 32]  # what 512 makes, and what 64, an eighth of it, does
+    level = p4_4.at_equal_updates(swept, 8)
+    assert set(level["loss"]) == {"64", "128", "256"} and level["updates"] == 8
+    expected = np.linspace(3, 0.5, 32)[6:8].mean()  # the last fifth of 8, rounded
+    assert level["loss"]["64"]["mean"] == pytest.approx(expected)
+
+
+def config_46(arm, **changes):
+    return {
+        "arm": arm,
+        "lr_min": LOW,
+        "lr_max": HIGH,
+        "gamma": GAMMA,
+        "b_min": 64,
+        "b_max": 512,
+        "cycle_epochs": 2,
+        "epochs": 6,
+        "batch_size": 64,
+        "micro_batch": 64,
+        **changes,
+    }
+
+
+TRAINED = [arm for arm in p4_6.ARMS if arm != p4_6.RATE_ARM]
+
+
+@pytest.mark.parametrize("arm", TRAINED)
+def test_every_plan_sees_every_image_once_an_epoch(arm):
+    plan = p4_6.plan(config_46(arm), 5000)
+    whole = plan[:-1] if arm == "equal_updates" else plan  # that one ends where its updates are made
+    assert all(sizes.sum() == 5000 and len(sizes) == len(rates) for sizes, rates in whole)
+    assert len(plan) == 6 or arm == "equal_updates"
+    # all but an epoch's last batch are whole micro-batches
+    assert all(size % 64 == 0 for sizes, _ in plan for size in sizes[:-1])
+
+
+def noise(plan):
+    """Return rate / batch at every sample."""
+    return np.concatenate([np.repeat(rates / sizes, sizes) for sizes, rates in plan])
+
+
+def test_the_matched_arms_have_the_same_noise_at_every_sample_up_to_one_batch():
+    batch, rate = (noise(p4_6.plan(config_46(arm), 50_000)) for arm in ("matched", "matched_rate"))
+    assert len(batch) == len(rate) == 6 * 50_000
+    difference = np.abs(np.log(batch / rate))
+    # They differ where the growing batch changes within a batch of the other, by what it changes.
+    assert np.median(difference) < 1e-9 and difference.max() < 0.4 and np.mean(difference > 0.2) < 0.02
+    assert batch.max() / batch.min() > 3  # and it does change
+
+
+def test_growing_and_shrinking_end_where_they_should():
+    growing, shrinking = (p4_6.plan(config_46(arm), 50_000) for arm in ("cyclical_batch_size", "opposite"))
+    assert growing[0][0][0] == 512 and shrinking[0][0][0] == 64
+    assert growing[-1][0][:-1].min() > growing[0][0].min() and shrinking[-1][0].max() < 512
+    assert updates_of(growing) < updates_of(shrinking)
+    assert {rate for _, rates in growing for rate in rates} == {LOW}
+
+
+def test_the_batch_decays_in_an_epoch_as_the_rate_does():
+    """At the middle of a cycle the batch is b_max (b_min / b_max)^amplitude, the amplitude that of 4.3's rate."""
+    config = config_46("cyclical_batch_size", micro_batch=1, cycle_epochs=4, epochs=12)
+    sizes = [epoch_sizes[0] for epoch_sizes, _ in p4_6.plan(config, 55_000)]
+    for peak in (2, 6, 10):
+        assert sizes[peak] == pytest.approx(512 * (64 / 512) ** (GAMMA ** (860 * peak)), rel=0.01)
+
+
+def test_the_squeezed_rate_has_question_43s_cycles_and_decay_in_equally_many_updates():
+    batch, rate = (p4_6.plan(config_46(arm, b_min=128), 50_000) for arm in ("cyclical_batch_size", "equal_updates"))
+    assert updates_of(rate) == updates_of(batch) and len(rate) < len(batch)
+    assert {size for sizes, _ in rate for size in sizes[:-1]} == {64}
+    rates = rates_of(rate)
+    peaks = [int(np.argmax(part)) for part in np.array_split(rates, 3)]
+    assert peaks == pytest.approx([updates_of(rate) / 6] * 3, abs=3)
+    whole = 6 * 782  # the updates of question 4.3's policy, over which its amplitude decays as much
+    assert rates.max() - LOW == pytest.approx((HIGH - LOW) * GAMMA ** (whole / 6), rel=1e-3)
+
+
+def test_shrinking_is_compared_at_lr_max_too():
+    growing, shrinking = (p4_6.plan(config_46(arm), 50_000) for arm in ("matched", "matched_opposite"))
+    assert shrinking[0][0][0] == 64 and growing[0][0][0] == 512
+    assert {rate for _, rates in shrinking for rate in rates[:-1]} == {HIGH}
+
+
+def test_the_distance_of_two_curves_is_a_factor_whichever_is_above():
+    assert p4_6.curve_distance([1.0, 0.5], [1.0, 0.5]) == 1
+    assert p4_6.curve_distance([2.0, 0.5, 9.0], [1.0, 1.0]) == pytest.approx(2)
+    assert p4_6.curve_distance([4.0, 1.0], [1.0, 1.0]) == pytest.approx(2)
+
+
+def rates(**changes):
+    return p4_3.cyclical_rates(60, **{"lr_min": LOW, "lr_max": HIGH, "cycle": 20, **changes})
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: rates(lr_min=HIGH, lr_max=LOW), "from 0.01 to 1e-05"),
+        (lambda: rates(lr_min=0), "must be positive"),
+        (lambda: rates(lr_max=math.inf), "finite"),
+        (lambda: rates(cycle=0), "a cycle is 0 updates"),
+        (lambda: rates(gamma=1.01), "gamma is 1.01"),
+        (lambda: p4_6.plan(config_46("matched", b_min=1024), 5000), "from 1024 to 512"),
+        (lambda: p4_6.plan(config_46("matched", cycle_epochs=0), 5000), "a cycle is 0 samples"),
+        (lambda: p4_6.plan(config_46("matched", b_max=8192), 5000), "a batch of 8192; there are 5000 training images"),
+        (lambda: p4_6.plan(config_46("largest"), 5000), "'largest'.*cyclical_batch_size, opposite"),
+    ],
+)
+def test_bad_input_is_named(call, named):
+    with pytest.raises(ValueError, match=named):
+        call()
+
+
+def test_the_accuracy_at_a_cycles_end_minus_that_at_its_peak():
+    accuracies = [0.1, 0.2, 0.3, 0.4, 0.5, 0.7]
+    assert p4_3.end_minus_peak(accuracies, 1, 0) == pytest.approx(0.1)
+    assert p4_3.end_minus_peak(accuracies, 1, 2) == pytest.approx(0.2)
+    assert math.isnan(p4_3.end_minus_peak(accuracies[:5], 1, 2))  # it stopped before
+
+
+@pytest.mark.parametrize(("text", "named"), [("{}", "lacks lr_max, lr_min"), ("[1]", "is not a summary")])
+def test_a_summary_that_is_none_is_named(text, named, tmp_path):
+    options = Options(output=tmp_path)
+    options.results_dir.mkdir()
+    (options.results_dir / "p4_2_learning_rate_range.json").write_text(text)
+    with pytest.raises(SystemExit, match=named):
+        read_summary("p4_2_learning_rate_range", options, ("lr_min", "lr_max"))
+
+
+@pytest.mark.parametrize(("script", "needed"), [(p4_3, "p4_2_learning_rate_range"), (p4_6, p4_3.STEM)])
+def test_without_the_other_scripts_summary_one_sentence_says_what_to_run(script, needed, tmp_path):
+    with pytest.raises(SystemExit, match=rf"{needed}\.json is missing: run the script {needed}\.py"):
+        script.main(["--preset", "quick", "--output", str(tmp_path)])
+
+
+def made_up_runs(stopped):
+    """Return the table of all arms of 4.3 and of 4.6, as run_all does: made-up curves, the `stopped` arm ends early."""
+    frames = []
+    for arms in (p4_3.ARMS, p4_6.ARMS):
+        rows = []
+        for arm in arms:
+            length = 3 if arm == stopped else 12
+            curve = np.linspace(1.0, 0.5, length).tolist()
+            if arm == stopped:
+                curve[-1] = None
+            config = config_46(arm) | config_43(arm) | {"dataset": "fashion_mnist", "images": 60_000, "seed": 0}
+            curves = dict.fromkeys(("batch_loss", *p4_3.CURVES), curve)
+            kept = {"sizes": [16] * length, "rates": [LOW] * length, "epoch_updates": [9] * length}
+            end = {"test_accuracy": curve[-1], "test_loss": curve[-1], "selected_test_accuracy": 0.5}
+            rows.append({**config, **curves, **kept, **end, "stopped": arm == stopped, "updates": 9 * length})
+        frames.append(pd.DataFrame(rows))
+    return frames
+
+
+@pytest.mark.parametrize("stopped", [*p4_3.ARMS, *TRAINED])
+def test_a_run_that_stopped_early_is_summarised_and_drawn(stopped):
+    rates, batches = made_up_runs(stopped)
+    summary = p4_3.summarise(rates)
+    assert sum(summary["stopped"].values()) == (stopped in p4_3.ARMS)
+    assert stopped == "cyclical" or summary["test_accuracy"]["cyclical"]["mean"] == 0.5
+    p4_3.draw(rates)
+    summary = p4_6.summarise(batches)
+    assert sum(summary["stopped"].values()) == (stopped in TRAINED)
+    assert summary["differences"]["test_accuracy"]["matched_minus_matched_rate"]["n"] == (
+        stopped not in ("matched", "matched_rate")
+    )
+    p4_6.draw(batches)
+    plt.close("all")
+
+
+def test_the_rates_runs_that_46_reads_are_those_of_the_protocol(tmp_path):
+    """A longer run of the same arm lies in the same folder; and without any run one sentence says what to do."""
+    from utils.runs import read_runs, run_all
+
+    options = Options(output=tmp_path)
+    configs = [{"arm": "cyclical", "epochs": epochs, "seed": seed} for epochs in (12, 48) for seed in (1, 0)]
+    run_all(p4_3.STEM, lambda config: {"value": config["epochs"]}, configs, options)
+    runs = read_runs(p4_3.STEM, options, arm="cyclical", epochs=12)
+    assert runs.value.tolist() == [12, 12] and runs.seed.tolist() == [0, 1]
+    with pytest.raises(SystemExit, match=rf"no record of .*'epochs': 24.*run the script {p4_3.STEM}\.py"):
+        read_runs(p4_3.STEM, options, arm="cyclical", epochs=24)

@@ -1,0 +1,105 @@
+"""The reports: no number typed by hand, the same bytes for the same results, and no build without a result."""
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from utils.cli import ROOT, Options
+
+REPORT = ROOT / "report"
+PROSE = sorted({*REPORT.glob("*.typ"), *REPORT.glob("*/*.typ")} - {REPORT / "template.typ"})
+REPORTS = sorted(path for path in REPORT.glob("*.typ") if path.stem != "template")
+
+specification = importlib.util.spec_from_file_location("build", REPORT / "build.py")
+build = importlib.util.module_from_spec(specification)
+specification.loader.exec_module(build)
+
+
+def typed_decimals(source):
+    """Return the decimal numbers in a .typ source that are no number of a heading, question or section, and no key."""
+    for noise in (r"//.*", r"^=+ .*$", r'"[^"\n]*"', r"\b(?:Questions?|section) \d\.\d(?: and \d\.\d)?", r"\[\d\.\d "):
+        source = re.sub(noise, " ", source, flags=re.MULTILINE)
+    return re.findall(r"\d+\.\d+", source)
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.stem)
+def test_no_decimal_number_is_typed_into_the_prose(path):
+    assert typed_decimals(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_typed_decimal_would_be_found():
+    assert typed_decimals('== 1.1 Heading\nThe accuracy is 97.4% in #x.at("0.1") // 1.2\n[1.2 Hinge]') == ["97.4"]
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda path: path.stem)
+def test_no_semicolon_is_swallowed_after_a_call(path):
+    # In typst "#f(x);" ends the code there; the semicolon that the reader should see is "\\;".
+    calls = r"#[\w.]+;|#[\w.]+\((?:[^();]|\((?:[^();]|\([^();]*\))*\))*\)(?:\.\w+)*;"
+    assert re.findall(calls, path.read_text(encoding="utf-8")) == []
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """Return a copy of the committed report in a root of its own, and the options that build there."""
+    shutil.copytree(REPORT, tmp_path / "report", ignore=shutil.ignore_patterns("*.pdf"))
+    shutil.copytree(ROOT / "figures", tmp_path / "report" / "figures", dirs_exist_ok=True)
+    return tmp_path, Options(output=tmp_path / "report")
+
+
+@pytest.mark.parametrize("source", REPORTS, ids=lambda path: path.stem)
+def test_the_committed_pdf_is_what_the_committed_results_make(source, copy):
+    root, options = copy
+    pdf = build.compile_report(root / "report" / source.name, options, root).read_bytes()
+    again = build.compile_report(root / "report" / source.name, options, root).read_bytes()
+    assert pdf == again
+    assert pdf == source.with_suffix(".pdf").read_bytes(), f"make report, and commit {source.stem}.pdf"
+
+
+def test_a_folder_outside_of_the_project_is_refused_before_anything_is_drawn(tmp_path):
+    words = [sys.executable, REPORT / "build.py", "--output", tmp_path / "elsewhere"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 1 and "is outside" in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_a_script_that_cannot_draw_stops_the_build(copy, tmp_path):
+    _, options = copy
+    output = ROOT / "build" / tmp_path.name  # typst reads nothing outside of the project
+    try:
+        shutil.copytree(options.results_dir, output / "results")
+        next((output / "results" / "p1_perceptron").iterdir()).unlink()
+        words = [sys.executable, REPORT / "build.py", "--output", output]
+        done = subprocess.run(words, capture_output=True, text=True)
+    finally:
+        shutil.rmtree(output)
+    assert done.returncode == 1 and "are not recorded" in done.stderr and "the PDFs were not built" in done.stderr
+
+
+def test_without_any_result_the_build_names_what_is_missing(tmp_path):
+    words = [sys.executable, REPORT / "build.py", "--preset", "quick", "--output", ROOT / "build" / tmp_path.name]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 1 and "runs are not recorded" in done.stderr and "PDFs were not built" in done.stderr
+
+
+@pytest.mark.parametrize("source", REPORTS, ids=lambda path: path.stem)
+def test_a_missing_number_or_figure_stops_the_build_by_name(source, copy):
+    root, options = copy
+    text = "".join(path.read_text(encoding="utf-8") for path in PROSE if source.stem in str(path))
+    stem = re.search(r'summary\("(\w+)"\)', text).group(1)
+    summary = root / "report" / "results" / f"{stem}.json"
+    content = json.loads(summary.read_text())
+    summary.write_text(json.dumps({"protocol": content["protocol"]}))
+    with pytest.raises(SystemExit, match=rf"{source.stem}: dictionary does not contain key"):
+        build.compile_report(root / "report" / source.name, options, root)
+    summary.unlink()
+    with pytest.raises(SystemExit, match=f"{stem}.json"):
+        build.compile_report(root / "report" / source.name, options, root)
+    summary.write_text(json.dumps(content))
+    figure = re.search(r'picture\(\s*"(\w+)"', text).group(1)
+    (root / "report" / "figures" / f"{figure}.svg").unlink()
+    with pytest.raises(SystemExit, match=f"{figure}.svg"):
+        build.compile_report(root / "report" / source.name, options, root)

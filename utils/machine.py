@@ -1,0 +1,55 @@
+"""What this machine can do at once: its cores, a GPU or none, how many runs fill it, TensorFlow on one thread.
+
+machine.torch_device(options.device)      where to compute
+machine.workers(options.device)           how many runs to do at a time
+"""
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+RUNS_ON_A_GPU = 4  # small networks, which do not fill it alone: one hides what another does on the CPU
+GPU_SHARE = 1 / RUNS_ON_A_GPU
+
+
+def cores() -> int:
+    """Return how many CPU cores this process may use: fewer than the machine has, where a scheduler says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def has_cuda() -> bool:
+    """Return whether torch can compute on a GPU here."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def torch_device(name: str) -> "torch.device":
+    """Return the device that --device names: with "auto" a GPU if there is one."""
+    import torch
+
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if has_cuda() else "cpu")
+
+
+def workers(device: str, threads: int = 1) -> int:
+    """Return how many runs of so many threads fill the cores or, on a GPU, how many small networks fill it."""
+    return RUNS_ON_A_GPU if torch_device(device).type == "cuda" else max(1, cores() // threads)
+
+
+def one_thread_each() -> None:
+    """Let TensorFlow compute on one thread: the sweep uses the other cores, and sums do not depend on their number.
+
+    To be called before it computes anything; raises its RuntimeError where it has already started with more.
+    """
+    import tensorflow as tf
+
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:
+        if tf.config.threading.get_intra_op_parallelism_threads() != 1:
+            raise
