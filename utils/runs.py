@@ -216,7 +216,7 @@ def _attempt(run, path, config, options):
 def _take_environment(result):
     """Take precision and device out of a run's result, and return them; NumPy's where it does not say."""
     if not isinstance(result, dict):
-        raise TypeError(f"run returned {result!r}; a result is a dict of JSON values or arrays")
+        raise TypeError(f"run returned {type(result).__name__}; a result is a dict of JSON values or arrays")
     return {"precision": result.pop("precision", "float64"), "device": result.pop("device", "cpu")}
 
 
