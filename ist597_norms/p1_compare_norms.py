@@ -236,6 +236,7 @@ def summarise(frame: pd.DataFrame) -> dict:
         summary["after"][mode] = {
             "test_accuracy": mean_interval(scores),
             "minus_before": mean_interval(scores - accuracy[mode]),
+            "minus_none": mean_interval(scores - accuracy["none"]),
             "active": _intervals_of_shares(rows),
         }
     rates = best_rates(frame)

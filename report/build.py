@@ -1,6 +1,6 @@
 """Draw every figure and compile both PDFs from what is recorded; trains nothing.
 
-    python report/build.py                  report/*.pdf and figures/ from the committed records
+    python report/build.py                  report/*.pdf, figures/ and the README's answers from the committed records
     python report/build.py --preset quick   build/quick/*.pdf from the quick preset's
 
 A missing record, number or figure stops it, named.
@@ -12,6 +12,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's modules, whatever is installed
 
 import datetime
+import json
+import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,6 +23,7 @@ from utils import machine
 from utils.cli import ROOT, Options, parse_args
 from utils.files import say, shown, write_whole
 
+BEGIN, END = "<!-- answers: written by report/build.py -->", "<!-- end of answers -->"
 # The same bytes for the same results: a fixed date in the PDF, and only the fonts that typst brings.
 TIMESTAMP = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 
@@ -62,6 +65,26 @@ def compile_report(source: Path, options: Options, root: Path = ROOT) -> Path:
     return target
 
 
+def answers(source: Path, options: Options, root: Path = ROOT) -> list[dict]:
+    """Return a report's answers as its source has them: "question", "text", "script", "figure" (None: the script's)."""
+    inputs = _inputs(options, root)
+    found = typst.query(source, "<answer>", field="value", root=root, sys_inputs=inputs, ignore_system_fonts=True)
+    return json.loads(found)
+
+
+def with_answers(readme: str, options: Options) -> str:
+    """Return the README with the table of the reports' answers between its two marks."""
+    rows = ["| question | answer | script, figure |", "|---|---|---|"]
+    for source, course in (("coms6998_hw2", "COMS6998"), ("ist597", "IST597")):
+        for answer in answers(ROOT / "report" / f"{source}.typ", options):
+            script = Path(answer["script"])
+            figure = answer["figure"] or script.stem
+            links = f"[{script.name}]({script}), [figure](figures/{figure}.png)"
+            rows.append(f"| {course} {answer['question']} | {answer['text']} | {links} |")
+    table = "\n".join([BEGIN, *rows, END])
+    return re.sub(f"{BEGIN}.*{END}", lambda _: table, readme, flags=re.DOTALL)
+
+
 def _inputs(options, root):
     """Return what the .typ files are told: the preset, and where the results and figures are, seen from the root."""
     inputs = {"preset": options.preset}
@@ -80,6 +103,10 @@ def main(argv: list[str] | None = None) -> None:
     for source in sorted((ROOT / "report").glob("*.typ")):
         if source.stem != "template":
             compile_report(source, options)
+    if options.results_dir == Options().results_dir:  # the committed results
+        readme = ROOT / "README.md"
+        text = with_answers(readme.read_text(encoding="utf-8"), options)
+        write_whole(readme, lambda file: file.write(text.encode()))
 
 
 if __name__ == "__main__":

@@ -150,11 +150,6 @@ def test_the_example_of_a_new_problem_works(tmp_path):
     assert (tmp_path / "out" / "figures" / "p5_walk.svg").exists()
 
 
-def test_the_readme_names_every_script():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert [script.stem for script in SCRIPTS if f"{script.parent.name}/{script.name}" not in readme] == []
-
-
 def approximately(a, b):
     """Compare two summaries; the last of six digits may differ between versions of the libraries."""
     if isinstance(a, dict) and isinstance(b, dict):

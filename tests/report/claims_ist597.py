@@ -55,6 +55,11 @@ CLAIMS = {
     "layer and batch normalization are not told apart": lambda: all(
         NORMS[key]["low"] < 0 < NORMS[key]["high"] for key in ("layer_against_batch", "tuned_layer_against_batch")
     ),
+    "batch norm after the ReLU is the best at the provided step": lambda: (
+        NORMS["after"]["batch"]["minus_none"]["low"] > 0
+        and NORMS["after"]["batch"]["test_accuracy"]["mean"]
+        > max(row["mean"] for row in [*NORMS["test_accuracy"].values(), NORMS["after"]["layer"]["test_accuracy"]])
+    ),
     "after the ReLU is more accurate at the provided step": lambda: all(
         row["minus_before"]["low"] > 0 for row in NORMS["after"].values()
     ),

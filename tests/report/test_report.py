@@ -13,6 +13,7 @@ from utils.cli import ROOT, Options
 
 REPORT = ROOT / "report"
 PROSE = sorted({*REPORT.glob("*.typ"), *REPORT.glob("*/*.typ")} - {REPORT / "template.typ"})
+TEXT = [path.read_text(encoding="utf-8") for path in PROSE]
 REPORTS = sorted(path for path in REPORT.glob("*.typ") if path.stem != "template")
 
 specification = importlib.util.spec_from_file_location("build", REPORT / "build.py")
@@ -103,3 +104,26 @@ def test_a_missing_number_or_figure_stops_the_build_by_name(source, copy):
     (root / "report" / "figures" / f"{figure}.svg").unlink()
     with pytest.raises(SystemExit, match=f"{figure}.svg"):
         build.compile_report(root / "report" / source.name, options, root)
+
+
+def test_the_readme_has_an_answer_for_every_question_as_the_reports_give_it():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert build.with_answers(readme, Options()) == readme, "make report, and commit README.md"
+    rows = [row for row in readme.splitlines() if row.startswith(("| COMS6998", "| IST597"))]
+    questions = sum(source.count("#question[") for source in TEXT)
+    assert len(rows) == questions and len(readme.splitlines()) <= 100
+    linked = re.findall(r"\]\(([^)]+)\)", readme)
+    assert [path for path in linked if not (ROOT / path).exists()] == []
+
+
+def test_an_answers_words_are_those_of_its_sentence(tmp_path):
+    """Figures, signs, lower and upper indices; what a claim wraps; no bold, no references."""
+    source = tmp_path / "one.typ"
+    shutil.copy(REPORT / "template.typ", tmp_path)
+    source.write_text(
+        '#import "template.typ": *\n'
+        '#answer("1", "a.py")[lr#sub[min] is #significant(2e-5, digits: 1), *or* #claim("c")[$x$ #fixed(0.5, 2)].][M]'
+    )
+    options = Options(output=tmp_path)
+    (found,) = build.answers(source, options, tmp_path)
+    assert found["text"] == "lr_min is 2\u00a0\u00d7\u00a010^\u22125, or x 0.50."
