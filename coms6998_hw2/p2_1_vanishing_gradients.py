@@ -34,6 +34,7 @@ from utils.runs import run_all
 STEM = "p2_1_vanishing_gradients"
 DEEP = 20  # hidden layers of a second ReLU network, where a factor of sqrt(2) for each layer is no longer small
 STANDARD_DEVIATIONS = [0.01, 0.05, 0.10, 0.14, 0.28, 1.0]  # the article's 0.10, 0.14, 0.28, two below and one above
+WITH_VIOLINS = ["0.01", "0.1", "1", "glorot", "he"]  # too small, about right, too large, and the remedies
 SCHEMES = {"tanh": ["glorot"], "sigmoid": ["glorot"], "relu": ["glorot", "he"]}
 BATCH_SIZE, LEARNING_RATE = 64, 0.1  # plain SGD: its step is proportional to the gradient, so a vanished one shows
 DEEP_LEARNING_RATE = 0.03  # at 0.1 one of five deep networks with He's weights diverged
@@ -241,8 +242,9 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
 
 
 def draw_violins(frame: pd.DataFrame, activation: str) -> plotting.Figure:
-    """Return one activation's violins of the first seed, layers 1 to 5: a row each initialization."""
+    """Return one activation's violins of the first seed, layers 1 to 5: a row for each telling initialization."""
     rows = frame[(frame.activation == activation) & (frame.depth == DEPTH) & (frame.seed == frame.seed.min())]
+    rows = rows[rows.scheme.isin(WITH_VIOLINS)]
     figure, axes = plotting.subplots(len(rows), 4, height=0.5 * len(rows) + 0.5, sharex=True)
     layers = np.arange(1, DEPTH + 1)
     for line, row in zip(axes, rows.itertuples(), strict=True):

@@ -211,7 +211,7 @@ def curve_distance(losses: list[float], others: list[float]) -> float:
 
 def draw(frame: pd.DataFrame) -> plotting.Figure:
     """Return the figure: the policies as asked, those of equal noise, and the batches and updates of all."""
-    figure, axes = plotting.subplots(3, 2, height=6.0)
+    figure, axes = plotting.subplots(3, 2, height=5.2)
     runs = {arm: rows.set_index("seed") for arm, rows in frame.groupby("arm", sort=False)}
     for arm in (RATE_ARM, *AT_LR_MIN):
         if arm in runs:

@@ -5,6 +5,8 @@
     z = layer_norm(x, gamma, beta, axes=(1, 2, 3), eps=1e-3)
     w = weight_norm(v, g, axes=(0, 1, 2))
 
+The assignment calls them BatchNorm, LayerNorm and WeightNorm; its modified file, which uses them, is `cnn.py`.
+
 Variances are biased (divided by N), eps stands inside the root, and x is centered before it is squared: E[x^2] - E[x]^2
 cancels for a large mean. Any floating dtype, of which half precision is computed in float32, as Keras does: there sums
 would overflow or stall. Eager or inside tf.function; gradients by tf.GradientTape.

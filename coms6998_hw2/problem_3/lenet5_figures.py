@@ -8,8 +8,14 @@ import pandas as pd
 
 from utils import plotting
 
-LABELS = {"none": "neither", "bn": "batch norm", "bn_input": "batch norm, input too", "dropout": "dropout",
-          "bn_dropout": "both", "dropout_bn": "both, dropout first"}  # fmt: skip
+LABELS = {
+    "none": "plain",
+    "bn": "batch norm",
+    "bn_input": "batch norm, input too",
+    "dropout": "dropout",
+    "bn_dropout": "batch norm + dropout",
+    "dropout_bn": "dropout, then batch norm",
+}
 STYLES = dict.fromkeys(LABELS, "-") | {"bn_input": "--"}  # it lies on "bn", which should be seen below it
 LAYERS = ("c1", "c3", "c5", "f6")
 

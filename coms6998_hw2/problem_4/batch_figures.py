@@ -12,7 +12,7 @@ from utils import plotting
 
 def draw(frame: pd.DataFrame, summary: dict, rate_summary: dict) -> plotting.Figure:
     """Return 4.4's figure: loss against rate, against batch size, against rate / batch, and at equal updates."""
-    figure, axes = plotting.subplots(2, 2, height=4.6)
+    figure, axes = plotting.subplots(2, 2, height=3.9)
     by_rate, by_size, by_ratio, equal = axes.flat
     learning_rate, batch = summary["protocol"]["lr_min"], rate_summary["protocol"]["batch_size"]
     reached = [row for row in rate_summary["candidates"] if row["loss"]["n"] > 0]
@@ -108,7 +108,7 @@ def draw_algorithm(smallest: int, largest: int, big: int) -> plotting.Figure:
     import schemdraw
     from schemdraw import flow
 
-    figure, axes = plotting.subplots(1, 1, height=4.6)
+    figure, axes = plotting.subplots(1, 1, height=4.2)
     figure.set_layout_engine("none")
     axes[0, 0].set_position([0, 0, 1, 1])
     drawing = schemdraw.Drawing(fontsize=8, lw=0.8)

@@ -49,6 +49,8 @@ def copy(tmp_path):
     """Return a copy of the committed report in a root of its own, and the options that build there."""
     shutil.copytree(REPORT, tmp_path / "report", ignore=shutil.ignore_patterns("*.pdf"))
     shutil.copytree(ROOT / "figures", tmp_path / "report" / "figures", dirs_exist_ok=True)
+    for folder in ("coms6998_hw2", "ist597_norms"):  # of which listings are cut
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     return tmp_path, Options(output=tmp_path / "report")
 
 
