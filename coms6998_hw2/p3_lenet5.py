@@ -19,7 +19,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's modules, whatever is installed
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -52,7 +51,7 @@ from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import mean_interval
 from utils.provenance import provenance
 from utils.records import write_summary
-from utils.runs import run_all
+from utils.runs import run_stages
 from utils.training import Trainer, on_device, split_in_batches
 
 STEM = "p3_lenet5"
@@ -292,21 +291,20 @@ def summarise(frame: pd.DataFrame) -> dict:
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv)
-    sweep = partial(
-        run_all,
+    stages = [
+        lambda runs: configs(options.preset),
+        lambda runs: beyond_configs(options.preset, runs),
+        lambda runs: repeated_configs(options.preset, runs),
+        lambda runs: long_configs(options.preset, runs),
+    ]
+    frame = run_stages(
         STEM,
         partial(run, options=options),
+        [lambda runs, stage=stage: data.resolve(stage(runs), options) for stage in stages],
+        options,
         workers=machine.workers(options.device),
         gpu_share=machine.GPU_SHARE,
     )
-    grid = sweep(data.resolve(configs(options.preset), options), options)
-    options = replace(options, fresh=False)  # all records were set aside
-    # What comes next depends on the results so far.
-    beyond = sweep(data.resolve(beyond_configs(options.preset, grid), options), options)
-    frame = pd.concat([grid, beyond], ignore_index=True)
-    for further in (repeated_configs, long_configs):
-        runs = sweep(data.resolve(further(options.preset, frame), options), options)
-        frame = pd.concat([frame, runs], ignore_index=True)
     summary = {**summarise(frame), "provenance": provenance(frame)}
     for suffix, drawn in (("", draw), ("_violins", draw_violins), ("_causes", draw_causes), ("_images", draw_images)):
         plotting.save(drawn(frame, summary), STEM + suffix, options, frame.dataset.iloc[0])

@@ -16,7 +16,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's modules, whatever is installed
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -47,7 +46,7 @@ from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import mean_interval
 from utils.provenance import provenance
 from utils.records import write_summary
-from utils.runs import run_all
+from utils.runs import run_stages
 
 STEM = "p1_compare_norms"
 DATASETS = {"fashion_mnist": (60_000, 28), "cifar10": (50_000, 32)}  # training images, and their height
@@ -122,6 +121,16 @@ def best_rates(frame: pd.DataFrame) -> dict[str, float]:
     grid = frame[(frame.part == "tuned") & (frame.seed == 0)]
     scored = grid.assign(score=[accuracies[-1] for accuracies in grid.validation_accuracy])
     return {mode: float(rows.loc[rows.score.idxmax()].learning_rate) for mode, rows in scored.groupby("mode")}
+
+
+def repeated_configs(preset: str, dataset: str, frame: pd.DataFrame) -> list[dict]:
+    """Return the runs of the best rate of each mode with the other seeds; `frame`: the runs of `configs`."""
+    base = base_config(preset, dataset)
+    return [
+        tuned_config(base, preset, mode, rate, seed)
+        for mode, rate in best_rates(frame).items()
+        for seed in range(1, PRESETS[preset]["seeds"])
+    ]
 
 
 def run(config: dict, options: Options = DEFAULTS) -> dict:
@@ -283,14 +292,11 @@ def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv, datasets=tuple(DATASETS))
     stem = STEM if options.dataset == "fashion_mnist" else f"{STEM}_{options.dataset}"
-    sweep = partial(run_all, stem, partial(run, options=options), workers=machine.cores())
-    runs = data.resolve(configs(options.preset, options.dataset), options)
-    first = sweep(runs, options)
-    # The rest depends on the grid's result: the best rate of each mode is repeated with the other seeds.
-    base = {**base_config(options.preset, options.dataset), "dataset": runs[0]["dataset"]}
-    seeds = range(1, PRESETS[options.preset]["seeds"])
-    again = [tuned_config(base, options.preset, *best, seed) for best in best_rates(first).items() for seed in seeds]
-    frame = pd.concat([first, sweep(again, replace(options, fresh=False))], ignore_index=True)
+    stages = [
+        lambda runs: data.resolve(configs(options.preset, options.dataset), options),
+        lambda runs: data.resolve(repeated_configs(options.preset, options.dataset, runs), options),
+    ]
+    frame = run_stages(stem, partial(run, options=options), stages, options, workers=machine.cores())
     summary = {**summarise(frame), "provenance": provenance(frame)}
     for suffix, drawn in (("", draw), ("_rates", draw_rates), ("_relu", draw_relu), ("_batch_size", draw_batch_sizes)):
         plotting.save(drawn(frame, summary), stem + suffix, options, frame.dataset.iloc[0])

@@ -1,6 +1,7 @@
 """A sweep: every config is run once, here, in processes or on a cluster, recorded, and read back as one table.
 
-frame = run_all(stem, run, configs, options)    one row for each config
+frame = run_all(stem, run, configs, options)      one row for each config
+frame = run_stages(stem, run, stages, options)    the same, where what is run next depends on the results so far
 """
 
 import contextlib
@@ -16,6 +17,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,21 @@ def run_all(
     if len(records) < len(paths):
         sys.exit(f"{stem}: {len(paths) - len(records)} records have vanished from {shown(folder)}; run it again.")
     return table(records)
+
+
+def run_stages(
+    stem: str, run: Callable[[dict], dict], stages: list[Callable], options: Options, **resources: Any
+) -> pd.DataFrame:
+    """Return the table of all runs of a sweep whose later runs depend on the results of earlier ones.
+
+    Each stage is a function from the table of all runs so far, which for the first is empty, to the configs that come
+    next. `resources`: as in `run_all`. --fresh sets all records aside once, before the first stage.
+    """
+    frame = pd.DataFrame()
+    for stage in stages:
+        frame = pd.concat([frame, run_all(stem, run, stage(frame), options, **resources)], ignore_index=True)
+        options = replace(options, fresh=False)
+    return frame
 
 
 def read_runs(stem: str, options: Options, **wanted: Any) -> pd.DataFrame:
