@@ -1,0 +1,105 @@
+"""What the COMS6998 report says of problem 4, asserted from the committed summaries."""
+
+import numpy as np
+from claims import LITERATURE, claim, summary
+
+P41, P42 = summary("p4_1_fashion_mnist"), summary("p4_2_learning_rate_range")
+P43, P44 = summary("p4_3_cyclical_learning_rate"), summary("p4_4_batch_size_range")
+P46 = summary("p4_6_cyclical_batch_size")
+REACHED = [row for row in P42["candidates"] if row["loss"]["n"] > 0]
+LOSSES = [row["loss"]["mean"] for row in P44["candidates"]]
+EQUAL = [row["mean"] for row in P44["equal_updates"][1]["loss"].values()]
+NOISE = [row["mean"] for row in P44["noise_scale"]]
+
+
+def _nearest(rate):
+    return min(REACHED, key=lambda row: abs(np.log(row["rate"] / rate)))
+
+
+def _best_rate(key):
+    return min(REACHED, key=lambda row: row[key]["mean"])["rate"]
+
+
+# 4.1
+@claim("no test image is among the training images")
+def test_no_test_image_is_among_the_training_images():
+    assert P41["duplicates"]["test_in_training"] == 0
+
+
+@claim("the classes are balanced")
+def test_the_classes_are_balanced():
+    for counts in P41["per_class"].values():
+        assert len(set(counts)) == 1
+
+
+# 4.2
+@claim("the range is about the post's")
+def test_the_range_is_about_the_posts():
+    for name in ("lr_min", "lr_max"):
+        assert 1 / 3 < P42[name] / LITERATURE["rosebrock"][name] < 3
+
+
+@claim("a mean since the epoch began leaves the plateau later")
+def test_a_mean_since_the_epoch_began_leaves_the_plateau_later():
+    assert P42["continuous"]["shift_lr_min"]["low"] > 1
+
+
+@claim("the candidates' fall begins at lower rates than the range test's")
+def test_the_candidates_fall_begins_at_lower_rates_than_the_range_tests():
+    assert P42["candidates_reading"]["lr_min"] < P42["continuous"]["lr_min"]["low"]
+
+
+@claim("at the candidates' reading nothing is learned")
+def test_at_the_candidates_reading_nothing_is_learned():
+    assert _nearest(P42["candidates_reading"]["lr_min"])["validation_accuracy"]["mean"] < 0.12
+    assert _nearest(P42["lr_min"])["validation_accuracy"]["mean"] > 0.7
+
+
+@claim("in evaluation mode a lower rate is best")
+def test_in_evaluation_mode_a_lower_rate_is_best():
+    assert _best_rate("evaluation_loss") < _best_rate("loss")
+
+
+# 4.3
+@claim("accuracy at a cycle's end is above that at its peak")
+def test_accuracy_at_a_cycles_end_is_above_that_at_its_peak():
+    for cycle in P43["end_minus_peak"]:
+        assert cycle["mean"] > 0
+
+
+# 4.4, 4.5
+@claim("the batch acts as the rate's inverse")
+def test_the_batch_acts_as_the_rates_inverse():
+    assert max(abs(row["loss"] - row["loss_at_rate"]) for row in P44["mirrored"]) < 0.1 * np.ptp(LOSSES)
+
+
+@claim("there is no right branch")
+def test_there_is_no_right_branch():
+    assert sorted(LOSSES) == LOSSES
+
+
+@claim("after equally many updates the batch hardly matters")
+def test_after_equally_many_updates_the_batch_hardly_matters():
+    assert np.ptp(EQUAL) < 0.1 * np.ptp(LOSSES)
+
+
+@claim("the growing batch falls behind at once")
+def test_the_growing_batch_falls_behind_at_once():
+    assert P44["range_stop"]["mean"] == 2 * P44["protocol"]["micro_batch"]
+
+
+@claim("the noise scale grows while the loss falls")
+def test_the_noise_scale_grows_while_the_loss_falls():
+    assert sorted(NOISE) == NOISE
+
+
+@claim("the algorithm agrees with the figure")
+def test_the_algorithm_agrees_with_the_figure():
+    assert P44["automatic"] == {"b_min": P44["b_min"], "b_max": P44["b_max"]}
+
+
+# 4.6, 4.7
+@claim("the cyclical rate wins as asked")
+def test_the_cyclical_rate_wins_as_asked():
+    for key in ("test_accuracy", "selected_test_accuracy"):
+        assert P46["differences"][key]["cyclical_batch_size_minus_cyclical_learning_rate"]["mean"] < -0.3
