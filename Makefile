@@ -58,19 +58,26 @@ format: .venv/installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-ray.txt
 	@touch $@
 
-# What is looked for and copied are the archives: regular files, also from links; the source is left as it is.
+# What is looked for and copied are the archives: regular files, also from links; the source is left as it is, and a link
+# in data/ to a folder that lacks some is replaced by a folder.
 data:
 	@[ "$(origin DATA_SOURCE)" = file ] || [ -d "$(DATA_SOURCE)" ] || \
 	  { echo "DATA_SOURCE=$(DATA_SOURCE) is not a folder"; exit 1; }
 	@for archive in $(ARCHIVES); do \
+	  target="data/$$archive"; folder="$${target%/*}"; \
+	  if [ ! -f "$$target" ] && [ -f "$(DATA_SOURCE)/$$archive" ]; then \
+	    for link in "$${folder%/*}" "$$folder" "$$target"; do if [ -L "$$link" ]; then rm "$$link" || exit 1; fi; done; \
+	  fi; \
+	done
+	@for archive in $(ARCHIVES); do \
 	  source="$(DATA_SOURCE)/$$archive"; target="data/$$archive"; \
-	  if [ -e "$$target" ]; then continue; fi; \
-	  if [ ! -e "$$source" ]; then \
-	    if [ -L "$$source" ]; then echo "$$source is a link that leads nowhere; it is not copied"; fi; \
+	  if [ -f "$$target" ]; then continue; fi; \
+	  if [ ! -f "$$source" ]; then \
+	    if [ -L "$$source" ]; then echo "$$source is a link that leads to no file; it is not copied"; \
+	    elif [ "$(origin DATA_SOURCE)" != file ]; then echo "$$source is not there; it is not copied"; fi; \
 	    continue; \
 	  fi; \
 	  echo "== copying $$archive from $(DATA_SOURCE)"; \
-	  if [ -L "$$target" ]; then rm "$$target" || exit 1; fi; \
-	  mkdir -p "$${target%/*}" && cp -L "$$source" "$$target.partial" && chmod u+w "$$target.partial" && \
-	    mv "$$target.partial" "$$target" || exit 1; \
+	  mkdir -p "$${target%/*}" && rm -f "$$target.partial" && cp -L "$$source" "$$target.partial" && \
+	    chmod u+w "$$target.partial" && mv "$$target.partial" "$$target" || exit 1; \
 	done

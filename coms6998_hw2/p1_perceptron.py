@@ -14,6 +14,11 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's modules, whatever is installed
+import utils  # noqa: F401  first: it settles what libraries take from the environment
+
+# isort: split
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +37,7 @@ CRITERIA = {"perceptron": 0.0, "hinge": 1.0}  # the loss's a
 TRAIN_SIZE, TEST_SIZE = 20, 1000  # the assignment's
 LEARNING_RATE = 1.0  # from w = 0 the perceptron's predictions do not depend on it; the hinge's do (varied below)
 SEED = 0  # the test points' and, with an offset, every training set's
-PRESETS = {
+PRESETS: dict[str, Any] = {
     "full": {"training_sets": 1000, "passes": 1000, "sizes": [5, 10, 20, 50, 100, 200, 500, 1000]},
     "quick": {"training_sets": 200, "passes": 1000, "sizes": [5, 20, 100]},
 }
@@ -107,11 +112,15 @@ def maximum_margin(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return the maximum-margin weights (2,) through the origin, |w| = 1 / margin, for points x (n, 2), classes y (n,).
 
     scikit-learn's SVC has an intercept; on the points and their mirror images it is zero by symmetry. Its length, which
-    its stopping rule leaves off by a percent now and then, is set by the nearest point.
+    its stopping rule leaves off by a percent now and then, is set by the nearest point. Raises ValueError for points
+    that no line through the origin separates.
     """
     both, classes = np.concatenate([x, -x]), np.concatenate([y, -y])
-    w = SVC(kernel="linear", C=1e10, tol=1e-6).fit(both, classes).coef_[0]
-    return w / np.min(y * (x @ w))
+    w = SVC(kernel="linear", C=1e10, tol=1e-6, max_iter=10**6).fit(both, classes).coef_[0]
+    margin = np.min(y * (x @ w))
+    if not margin > 0:
+        raise ValueError("no line through the origin separates these points")
+    return w / margin
 
 
 def configs(preset: str) -> list[dict]:

@@ -15,8 +15,12 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's modules, whatever is installed
+import utils  # noqa: F401  first: it settles what libraries take from the environment
+
+# isort: split
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,7 +44,7 @@ BATCH_SIZE, LEARNING_RATE = 64, 0.1  # plain SGD: its step is proportional to th
 DEEP_LEARNING_RATE = 0.03  # at 0.1 one of five deep networks with He's weights diverged
 SATURATED = {"tanh": (-0.99, 0.99), "sigmoid": (0.01, 0.99), "relu": (0.0, np.inf)}  # outside: no gradient to speak of
 QUANTILES = np.linspace(0, 1, 51)  # what is kept of each layer's distribution
-PRESETS = {
+PRESETS: dict[str, Any] = {
     "full": {"seeds": 5, "epochs": 5, "train_images": 60_000, "test_images": 10_000},
     "quick": {"seeds": 2, "epochs": 1, "train_images": 6_000, "test_images": 1_000},
 }

@@ -14,8 +14,12 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's modules, whatever is installed
+import utils  # noqa: F401  first: it settles what libraries take from the environment
+
+# isort: split
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,7 +45,7 @@ CHECKPOINTS = [0, 1, 2, 5, 10, 20, 50, 100]
 COLLAPSED_R2 = 0.01  # primary definition: the network explains less than 1% of the target's variance
 THRESHOLDS = np.logspace(-8, 0, 33)  # on the output's range, relative to the target's
 MAP_WIDTHS, MAP_HIDDEN = range(1, 11), 40
-PRESETS = {
+PRESETS: dict[str, Any] = {
     "full": {
         "networks": NETWORKS,
         "epochs": 100,

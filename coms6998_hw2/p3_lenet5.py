@@ -17,9 +17,13 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's modules, whatever is installed
+import utils  # noqa: F401  first: it settles what libraries take from the environment
+
+# isort: split
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,7 +73,7 @@ COMMON_RATE = 0.03
 PADDING = 2  # 28 x 28 -> 32 x 32, as LeCun et al. (1998)
 WATCHED = 10_000  # training images on which the training loss is measured after each epoch
 MEASURED = 1000  # validation images on which the layers' statistics are measured
-PRESETS = {
+PRESETS: dict[str, Any] = {
     # images: how many training images, and for how many epochs; fewer images need more epochs for enough updates, and
     # dropout more than the others. beyond: tried where the best rate is the least, or the greatest, of the grid.
     "full": {"seeds": 5, "rates": [0.01, 0.03, 0.1, 0.3], "beyond": [0.003, 1.0],
@@ -187,8 +191,8 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     rng = np.random.default_rng([config["seed"], 1])
     updates = len(training) // config["batch_size"]
     rates = cosine(config["learning_rate"], updates * config["epochs"]).reshape(config["epochs"], updates)
-    result = {key: [] for key in ("running_train_loss", "train_loss", "train_accuracy", "validation_loss",
-                                  "validation_accuracy")}  # fmt: skip
+    curves = ("running_train_loss", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
+    result: dict[str, Any] = {key: [] for key in curves}
     statistics = []
     for epoch in range(config["epochs"]):
         batches = split_in_batches(rng.permutation(training), config["batch_size"])

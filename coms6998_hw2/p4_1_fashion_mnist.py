@@ -10,8 +10,12 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's modules, whatever is installed
+import utils  # noqa: F401  first: it settles what libraries take from the environment
+
+# isort: split
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,7 +29,7 @@ from utils.runs import run_all
 STEM = "p4_1_fashion_mnist"
 CLASSES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 SHOWN = [1, 7, 8]  # the three classes of which three images are shown: clearly different things
-PRESETS = {"full": {"images": 60_000}, "quick": {"images": 1000}}
+PRESETS: dict[str, Any] = {"full": {"images": 60_000}, "quick": {"images": 1000}}
 
 
 def configs(preset: str) -> list[dict]:

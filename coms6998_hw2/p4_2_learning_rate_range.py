@@ -15,11 +15,16 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's modules, whatever is installed
+import utils  # noqa: F401  first: it settles what libraries take from the environment
+
+# isort: split
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from coms6998_hw2.problem_4.range_rules import (
     BEGUN,
@@ -44,7 +49,7 @@ RATES = np.logspace(-9, 1, 10)
 LOWEST, HIGHEST, RANGE_EPOCHS = 1e-10, 1e1, 3  # the range test's, as in the post's Figure 3
 GUESSING = math.log(10)  # the loss of one who knows nothing; a final loss of more than twice that has diverged
 SEEDS = {"candidate": 1, "continuous": 3}  # how many are recorded: the range is read off the range tests
-PRESETS = {
+PRESETS: dict[str, Any] = {
     "full": {
         "seeds": SEEDS,
         "rates": RATES.tolist(),
@@ -181,7 +186,7 @@ def readings(tests: pd.DataFrame) -> dict:
     smoothed loss averages, weight / (1 - weight) updates, so that its readings are late by about that much.
     A test whose loss never falls has no reading: n counts the others.
     """
-    by_test: dict[str, list] = {"lr_min": [], "lr_max": [], "valley": [], "keras_lr_min": [], "keras_lr_max": []}
+    by_test: dict[str, Any] = {"lr_min": [], "lr_max": [], "valley": [], "keras_lr_min": [], "keras_lr_max": []}
     lags = []
     for _, test in tests.iterrows():
         rates, losses = np.array(test.rates), np.array(test.losses, float)
@@ -199,7 +204,7 @@ def readings(tests: pd.DataFrame) -> dict:
     return {name: geometric_interval(values) for name, values in {**by_test, "lag": lags}.items()}
 
 
-def falling_range_or_nan(rates, losses) -> tuple[float, float]:
+def falling_range_or_nan(rates: ArrayLike, losses: ArrayLike) -> tuple[float, float]:
     """Return what the rule reads, NaN where the loss never falls."""
     try:
         return falling_range(rates, losses)

@@ -15,6 +15,11 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's modules, whatever is installed
+import utils  # noqa: F401  first: it settles what libraries take from the environment
+
+# isort: split
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,7 +49,7 @@ ARMS = {
     "constant_lr_min": f"constant, {plotting.LR_MIN}",
 }
 CURVES = ("validation_accuracy", "validation_loss", "train_accuracy", "train_loss")  # a value for each epoch
-PRESETS = {
+PRESETS: dict[str, Any] = {
     "full": {"seeds": SEEDS, "step_epochs": STEP_EPOCHS, "images": 60_000, "batch_size": BATCH_SIZE},
     "quick": {"seeds": dict.fromkeys(SEEDS, 1), "step_epochs": 1, "images": 120, "batch_size": 16},
 }

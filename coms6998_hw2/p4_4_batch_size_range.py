@@ -17,8 +17,12 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's modules, whatever is installed
+import utils  # noqa: F401  first: it settles what libraries take from the environment
+
+# isort: split
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,7 +51,7 @@ EPOCHS = 5  # as in question 4.2
 NOISE_STEPS = 40  # gradients of each of the two batches, each time the noise scale is measured
 WINDOW = 0.2  # of the updates at which sizes are compared: the loss is the mean over the last of them
 SEEDS = {"candidate": 1, "range": 1, "noise": 1}  # how many of each part are recorded
-PRESETS = {
+PRESETS: dict[str, Any] = {
     "full": {
         "seeds": SEEDS,
         "sizes": BATCH_SIZES,

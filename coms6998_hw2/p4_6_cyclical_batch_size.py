@@ -17,6 +17,12 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's modules, whatever is installed
+import utils  # noqa: F401  first: it settles what libraries take from the environment
+
+# isort: split
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -45,7 +51,7 @@ ARMS = {
 }
 AT_LR_MIN = ("cyclical_batch_size", "opposite")
 SEEDS = {"cyclical_batch_size": 1, "matched": 1}  # how many of each arm are recorded
-PRESETS = {
+PRESETS: dict[str, Any] = {
     "full": {"seeds": SEEDS, "micro_batch": MICRO_BATCH},
     "quick": {"seeds": dict.fromkeys(SEEDS, 1), "micro_batch": 8},
 }
@@ -242,21 +248,21 @@ def draw(frame: pd.DataFrame) -> plotting.Figure:
     first = frame.iloc[-1]
     for ax in axes.flat:
         ax.set(xlabel="epoch", xticks=range(0, first.epochs + 1, int(first.cycle_epochs)))
-    legends = {}
+    legends: dict[str, Any] = {}
     for ax in axes.flat:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             legends.setdefault(label, handle)
-    figure.legend(legends.values(), legends.keys(), loc="outside lower center", ncols=3)
+    figure.legend(list(legends.values()), list(legends), loc="outside lower center", ncols=3)
     plotting.label_panels(axes)
     return figure
 
 
-def show(ax, curves, arm) -> None:
+def show(ax: Any, curves: Any, arm: str) -> None:
     """Draw an arm's curves (seeds, epochs) in its color."""
     plotting.show_seeds(ax, curves, plotting.COLORS[arm], first=1, style="-", label=ARMS[arm])
 
 
-def relative(curves: pd.Series, reference: pd.Series, compare) -> list[np.ndarray]:
+def relative(curves: pd.Series, reference: pd.Series, compare: Callable) -> list[np.ndarray]:
     """Return compare(curve, reference) of the seeds that both have, for as many epochs as both have."""
     compared = []
     for seed in curves.index.intersection(reference.index):

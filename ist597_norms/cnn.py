@@ -54,12 +54,12 @@ class CNN:
         for name, value, choices in named:
             if value not in choices:
                 raise ValueError(f"{name} {value!r} is unknown; choose from {', '.join(choices)}")
-        for name, value in (("hidden_size", hidden_size), ("output_size", output_size)):
-            if value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1")
-        for name, value in (("learning_rate", learning_rate), ("eps", eps)):
-            if not value > 0:
-                raise ValueError(f"{name} is {value}; it must be positive")
+        for name, size in (("hidden_size", hidden_size), ("output_size", output_size)):
+            if size < 1:
+                raise ValueError(f"{name} is {size}; it must be at least 1")
+        for name, number in (("learning_rate", learning_rate), ("eps", eps)):
+            if not number > 0:
+                raise ValueError(f"{name} is {number}; it must be positive")
         if not 0 <= momentum <= 1:
             raise ValueError(f"momentum is {momentum}; it must lie between 0 and 1")
         if len(image_shape) != 3 or min(image_shape[:2]) < POOL:
@@ -79,7 +79,7 @@ class CNN:
         self.W2, self.b2 = draw(pooled, hidden_size), self._constant(0.0, hidden_size)
         self.W3, self.b3 = draw(hidden_size, output_size), self._constant(0.0, output_size)
         self.variables = [self.W1, self.b1, self.W2, self.b2, self.W3, self.b3]
-        self.moving = []  # running statistics: part of the state, but not trained
+        self.moving: list[tf.Variable] = []  # running statistics: part of the state, but not trained
         self._add_normalization((height, width, FILTERS), hidden_size)
         self.optimizer = tf.keras.optimizers.SGD(learning_rate)  # kept: rebuilding it would reset its state
         self.optimizer.build(self.variables)

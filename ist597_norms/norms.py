@@ -29,7 +29,7 @@ def batch_norm(
     algorithm 1. The statistics of half precision are float32. Raises ValueError for eps <= 0, axes that x does not
     have, gamma or beta of another shape, and for axes that hold no value in each feature, which have no mean, or a
     single one, whose variance is zero whatever it is; where sizes are known in the graph only,
-    tf.errors.InvalidArgumentError.
+    tf.errors.InvalidArgumentError (which XLA leaves out).
     """
     x, gamma, beta, axes = _check(x, gamma, beta, axes, eps, parameters_over="kept")
     dtype = x.dtype
@@ -104,26 +104,32 @@ def weight_norm(v: tf.Tensor, g: tf.Tensor, *, axes: tuple[int, ...]) -> tf.Tens
     _check_shape("g", g, [v.shape[axis] for axis in range(v.shape.rank) if axis not in axes], v, axes)
     dtype = v.dtype
     v, g = _in_single(v), _in_single(g)
-    norm = unit_norms(v, axes, keepdims=True)
+    v = v / _scale(v, axes)  # neither lengths nor g v leave the dtype's range
+    norm = tf.sqrt(tf.reduce_sum(tf.square(v), axis=axes, keepdims=True))
     finite = tf.where(tf.math.is_finite(norm), norm, tf.zeros_like(norm))
     tf.debugging.assert_positive(finite, NO_DIRECTION)
     return tf.cast(tf.reshape(g, tf.shape(norm)) * v / norm, dtype)
 
 
-def unit_norms(v: tf.Tensor, axes: tuple[int, ...], keepdims: bool = False) -> tf.Tensor:
-    """Return ||v|| (out,), the Euclidean norm of each output unit's weights; v and axes as in `weight_norm`.
-
-    Weights whose squares the dtype does not hold are divided by the largest of their unit before they are squared.
-    """
+def unit_norms(v: tf.Tensor, axes: tuple[int, ...]) -> tf.Tensor:
+    """Return ||v|| (out,), the Euclidean norm of each output unit's weights; v and axes as in `weight_norm`."""
     dtype = v.dtype
     v = _in_single(tf.convert_to_tensor(v))
+    scale = _scale(v, axes)
+    norm = scale * tf.sqrt(tf.reduce_sum(tf.square(v / scale), axis=axes, keepdims=True))
+    return tf.cast(tf.squeeze(norm, axes), dtype)
+
+
+def _scale(v, axes):
+    """Return by what each unit's weights are divided before they are squared: 1 or, beyond the dtype, their largest.
+
+    It counts as a constant: what is computed with it does not depend on it.
+    """
     smallest = v.dtype.max**-0.4  # whose square keeps its digits; the square of its inverse is far from infinity
     largest = tf.stop_gradient(tf.reduce_max(tf.abs(v), axis=axes, keepdims=True))
     usual = (largest > smallest) & (largest < 1 / smallest)
     odd = tf.math.is_finite(largest) & (largest > 0) & ~usual
-    scale = tf.where(odd, largest, tf.ones_like(largest))
-    norm = scale * tf.sqrt(tf.reduce_sum(tf.square(v / scale), axis=axes, keepdims=True))
-    return tf.cast(norm if keepdims else tf.squeeze(norm, axes), dtype)
+    return tf.where(odd, largest, tf.ones_like(largest))
 
 
 def weight_norm_init(v: tf.Tensor, preactivations: tf.Tensor, *, axes: tuple[int, ...]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -163,9 +169,9 @@ def _as_floating(x, name):
 
 
 def _like(value, x):
-    """Return a parameter as a tensor: in float32 or in x's dtype where x is half precision, else in x's dtype."""
-    if x.dtype.size < tf.float32.size and tf.is_tensor(value) and value.dtype == tf.float32:
-        return tf.convert_to_tensor(value)
+    """Return a parameter as a tensor of x's dtype or, beside half precision and not itself in it, of float32."""
+    if x.dtype.size < tf.float32.size and not (tf.is_tensor(value) and value.dtype == x.dtype):
+        return tf.convert_to_tensor(value, tf.float32)
     return tf.convert_to_tensor(value, x.dtype)
 
 

@@ -14,6 +14,11 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's modules, whatever is installed
+import utils  # noqa: F401  first: it settles what libraries take from the environment
+
+# isort: split
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,7 +42,7 @@ SYMBOLS = {
 QUANTITIES = {"batch": ("output", "dx", "dgamma", "dbeta"), "layer": ("output", "dx", "dgamma", "dbeta"),
               "weight": ("output", "dx", "dv", "dg")}  # fmt: skip
 DTYPE_COLORS = {"float64": plotting.PURPLE, "float32": plotting.ORANGE}
-PRESETS = {
+PRESETS: dict[str, Any] = {
     "full": {"shapes": list(SHAPES), "inputs": list(INPUTS), "seeds": 3, "steps": 300},
     "quick": {"shapes": ["dense", "convolution"], "inputs": ["standard"], "seeds": 1, "steps": 20},
 }
@@ -76,7 +81,8 @@ def run(config: dict) -> dict:
         return trajectory(config)
     if config["kind"] == "demonstration":
         return {"difference": DEMONSTRATIONS[config["demonstration"]](np.random.default_rng(config["seed"]))}
-    norm, worst = config["norm"], {}
+    norm = config["norm"]
+    worst: dict[str, dict] = {}
     names = [quantity[1:] for quantity in QUANTITIES[norm][1:]]
     for seed in range(config["seed"], config["seed"] + config["seeds"]):
         tensors = case(norm, config["shape"], config["values"], config["dtype"], seed)
@@ -187,7 +193,7 @@ DEMONSTRATIONS = {
 
 def summarise(frame: pd.DataFrame) -> dict:
     """Return for each dtype, norm, reference and quantity the largest differences; the trajectories' ends."""
-    summary = {"protocol": {"eps": EPS}}
+    summary: dict[str, Any] = {"protocol": {"eps": EPS}}
     compared = frame[frame.kind == "gradients"]
     for dtype in DTYPES:
         summary[dtype] = {"max_relative_difference": {}, "max_difference": {}}
@@ -215,7 +221,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the figure: largest relative differences by quantity, and the gap along training."""
     figure, axes = plotting.subplots(1, 2, height=2.8)
     bars, path = axes[0]
-    labels = []
+    labels: list[str] = []
     for norm in TWINS:
         for quantity in QUANTITIES[norm]:
             for dtype, color in DTYPE_COLORS.items():

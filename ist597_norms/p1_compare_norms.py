@@ -15,8 +15,12 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's modules, whatever is installed
+import utils  # noqa: F401  first: it settles what libraries take from the environment
+
+# isort: split
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -57,7 +61,7 @@ RATES = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0]
 BATCH_SIZES = [1, 2, 4, 8, 16, 64, 256]
 LEARNED = 0.2  # accuracy: twice that of guessing
 WATCHED = 1000  # validation images on which the shares of active units are measured
-PRESETS = {
+PRESETS: dict[str, Any] = {
     "full": {"seeds": 5, "epochs": EPOCHS, "tuned_epochs": 10, "rates": RATES, "batch_sizes": BATCH_SIZES,
              "batch_size_seeds": 3, "images": 60_000},
     # Two, the provided file's and the largest batch size: those that the report speaks of.

@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout's modules, whatever is installed
+import utils  # noqa: F401  first: it settles what libraries take from the environment
+
+# isort: split
 
 import datetime
 import json

@@ -1,10 +1,7 @@
 """The command line that every script shares: `options = parse_args(__doc__, argv)`."""
 
 import argparse
-import contextlib
 import importlib.util
-import os
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -93,21 +90,9 @@ def parse_args(doc: str, argv: list[str] | None = None, datasets: tuple[str, ...
             parser.error(f"argument {flag}: {str(folder)!r} is not a folder (choose a folder, or a path to make one)")
     if options.ray is None and options.device == "cuda" and not machine.has_cuda():
         parser.error("argument --device: invalid choice: 'cuda' is not on this machine (choose from auto, cpu)")
-    sys.excepthook = _say_interrupted
     # A run may be computed by a process with another working directory.
     output = options.output and options.output.absolute()
     return replace(options, data_dir=options.data_dir.absolute(), output=output)
-
-
-def _say_interrupted(kind, error, trace):
-    """Show an error as usual, but an interruption (of a run, see utils.runs; here of what is drawn) in one sentence."""
-    if not issubclass(kind, KeyboardInterrupt):
-        sys.__excepthook__(kind, error, trace)
-        return
-    with contextlib.suppress(AttributeError, OSError):  # closed, or nobody reads it any more
-        print("\ninterrupted; what is recorded is kept, the same command without --fresh goes on.", file=sys.stderr)
-        sys.stdout.flush()
-    os._exit(130)
 
 
 def _add_flags_of_runs(parser):

@@ -204,7 +204,7 @@ def _download(name, path, md5, mirrors):
                     os.replace(partial, path)
                 return
             except (OSError, RuntimeError, ValueError, http.client.HTTPException) as error:
-                tried.append(f"{mirror}: {type(error).__name__}: {error}")
+                tried.append(f"{mirror}: {type(error).__name__}: {' '.join(str(error).split())}")
     finally:
         socket.setdefaulttimeout(timeout)
     raise DataUnavailable(

@@ -6,7 +6,6 @@ import os
 import platform
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,15 +26,17 @@ def environment() -> dict:
 def _commit():
     """Return this checkout's commit, "-modified" where code has changed since; "unknown" outside of its repository."""
     # What a hook of another repository has set would name that one.
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    others = {name for name in os.environ if name.startswith("GIT_") and not name.startswith("GIT_CONFIG")}
+    clean = {name: value for name, value in os.environ.items() if name not in others}
 
     def git(*words):
         command = ["git", "-C", ROOT, *words]
         return subprocess.run(command, capture_output=True, text=True, check=True, env=clean).stdout.strip()
 
     try:
-        if Path(git("rev-parse", "--show-toplevel")).resolve() != ROOT:
+        if git("rev-parse", "--show-cdup"):
             return "unknown"  # unpacked inside another repository
+        git("ls-files", "--error-unmatch", "--", "utils/provenance.py")  # or at its root
         return git("rev-parse", "HEAD") + ("-modified" if git("status", "--porcelain", "--", "*.py") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from utils import machine
+from utils.cli import ROOT
 
 RETRIES = 3  # of a run whose worker or node was lost; a run that raises is not tried again
 LOOPBACK = "127.0.0.1"
@@ -54,6 +55,8 @@ def attempts(
 def _connect(address, threads):
     """Return the module ray, connected to the cluster at `address` or to one of its own on this machine."""
     # Anyone who reaches an open Ray port can run code here: tokens, and no port but on loopback.
+    # Workers get neither this process's sys.path nor its checkout.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_task_oom_retries", str(RETRIES))  # else Ray repeats for ever what lacks memory

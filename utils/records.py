@@ -72,8 +72,12 @@ def to_json(value: Any, digits: int | None = None) -> tuple[Any, bool]:
 
     With `digits`, floats are rounded to that many significant digits.
     """
+    if value is np.ma.masked:  # it would count as zero
+        return None, True
     if isinstance(value, dict):
         named = {str(key): to_json(item, digits) for key, item in value.items()}
+        if len(named) < len(value):
+            raise ValueError(f"two of the keys {list(value)} have one name in JSON")
         return {key: pair[0] for key, pair in named.items()}, any(pair[1] for pair in named.values())
     if isinstance(value, np.ndarray) and value.ndim == 0:  # any torch scalar's .numpy()
         value = value.item()
@@ -97,6 +101,11 @@ def to_json(value: Any, digits: int | None = None) -> tuple[Any, bool]:
 def write_json(path: Path, value: dict, indent: int | None = None) -> None:
     """Write the value, of plain JSON types, to `path`: whole or not at all."""
     write_whole(path, lambda file: file.write((_dumps(value, indent) + "\n").encode()))
+
+
+def check_json(value: dict) -> None:
+    """Raise ValueError for a value, of plain JSON types, that JSON in UTF-8 does not hold (half a character, say)."""
+    _dumps(value).encode()
 
 
 def _dumps(value: dict, indent: int | None = None) -> str:

@@ -27,9 +27,9 @@ from tqdm import tqdm
 from utils.cli import Options
 from utils.files import UNFINISHED, locked, say, shown, warn
 from utils.provenance import environment
-from utils.records import read_record, record_name, to_json, write_json
+from utils.records import check_json, read_record, record_name, to_json, write_json
 
-UNGUARDED = 78  # exit status
+RESERVED = ("seconds", "environment", "diverged")  # columns of the table that are neither a config's nor a result's
 REPLACED = ".replaced"  # ending of a record that --fresh has set aside until there is a new one
 
 
@@ -55,9 +55,14 @@ def run_all(
     With --fresh all records in the folder are set aside first, so that after an interruption the same command without
     --fresh does the rest; of several sweeps in one folder only the first must have it.
     """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        os._exit(UNGUARDED)  # a worker is importing a script that starts its runs at once: the parent says so
     folder = options.results_dir / stem
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        # A worker is importing a script that starts its runs at once: the parent finds this file, and says so.
+        with contextlib.suppress(OSError):
+            _unguarded(folder, os.getppid()).touch()
+        os._exit(1)
+    for config in configs:
+        _check_config(config)
     paths = {folder / f"{record_name(config)}.json": config for config in configs}
     if len(paths) != len(configs):
         raise ValueError(f"{stem}: two of the {len(configs)} configs have one name")
@@ -185,11 +190,12 @@ def _pool(run, todo, options, workers):
     with ProcessPoolExecutor(min(workers, len(todo)), context, initializer=_follow_parent) as pool:
         try:
             paths = {pool.submit(_attempt, run, path, config, options): path for path, config in todo.items()}
-            processes = multiprocessing.active_children()
             for future in as_completed(paths):
                 yield paths[future], *future.result()
         except BrokenProcessPool:
-            if any(process.exitcode == UNGUARDED for process in processes):
+            mark = _unguarded(next(iter(todo)).parent, os.getpid())
+            if mark.exists():
+                mark.unlink()
                 sys.exit('several workers import the script: start its runs below  if __name__ == "__main__":  only.')
             return
         except BaseException:
@@ -219,29 +225,50 @@ def _attempt(run, path, config, options):
         result, diverged = to_json(run(config))
         used = _take_environment(result)
         _check_result(result, config)
+        record = {
+            "config": to_json(config)[0],
+            "result": {**result, "diverged": True} if diverged else result,
+            "environment": {**environment(), **used},
+            "seconds": round(time.perf_counter() - start, 3),
+        }
+        check_json(record)
     except Exception:
         return None, traceback.format_exc()
-    record = {
-        "config": to_json(config)[0],
-        "result": {**result, "diverged": True} if diverged else result,
-        "environment": {**environment(), **used},
-        "seconds": round(time.perf_counter() - start, 3),
-    }
     return record, None
+
+
+def _unguarded(folder, parent):
+    """Return the file by which a worker tells its parent that the script has no main guard."""
+    return folder / f".{parent}.unguarded"
+
+
+def _check_config(config):
+    """Raise ValueError for a config that a record or a row of the table cannot hold, before anything runs."""
+    for key in config:
+        if not isinstance(key, str) or key in RESERVED:
+            raise ValueError(f"a config has the key {key!r}; it must be a string and none of {', '.join(RESERVED)}")
+    try:
+        check_json(to_json(config)[0])
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the config {config!r} cannot be recorded: {error}") from error
 
 
 def _take_environment(result):
     """Take precision and device out of a run's result, and return them; NumPy's where it does not say."""
     if not isinstance(result, dict):
         raise TypeError(f"run returned {type(result).__name__}; a result is a dict of JSON values or arrays")
-    return {"precision": result.pop("precision", "float64"), "device": result.pop("device", "cpu")}
+    used = {"precision": result.pop("precision", "float64"), "device": result.pop("device", "cpu")}
+    for key, value in used.items():
+        if not isinstance(value, str):
+            raise TypeError(f"run returned {key} {value!r}; it must be a name")
+    return used
 
 
 def _check_result(result, config):
     """Raise ValueError for a result that the table could not tell from nothing, or from the config."""
     if not result:
         raise ValueError("run returned no result")
-    if both := sorted(result.keys() & {*config, "seconds", "environment"}):
+    if both := sorted(result.keys() & {*config, *RESERVED}):
         raise ValueError(f"run returned {', '.join(both)}, which the table's row has already; give it another name")
 
 

@@ -99,15 +99,18 @@ class Trainer:
         self._graphs: dict | None = {} if cuda else None
 
     def train(
-        self, pixels: torch.Tensor, labels: torch.Tensor, batches: Sequence[np.ndarray], rates: Sequence[float]
+        self,
+        pixels: torch.Tensor,
+        labels: torch.Tensor,
+        batches: Sequence[np.ndarray],
+        rates: Sequence[float] | np.ndarray,
     ) -> np.ndarray:
         """Take one update for each batch (indices into pixels) at each rate; return the losses (updates,).
 
         A loss is the batch's mean before its update, with dropout and augmentation as trained on. Raises ValueError for
         a batch of one image if the model has batch norm.
         """
-        if min(len(batch) for batch in batches) == 1 and any(isinstance(m, _BatchNorm) for m in self.model.modules()):
-            raise ValueError("a batch has one image, which has no batch statistics; batch norm needs two or more")
+        self._check_several(min(len(batch) for batch in batches))
         self.model.train()
         losses = []
         plans = torch.cat([self._plan(torch.as_tensor(batch)) for batch in batches]).to(self.device)  # one transfer
@@ -124,6 +127,7 @@ class Trainer:
 
         As in training: with dropout, augmentation and batch statistics, which the running ones take in.
         """
+        self._check_several(len(indices))
         self.model.train()
         self._zero_gradients()
         self._accumulate(pixels, labels, self._plan(indices).to(self.device), 1 / len(indices))
@@ -158,6 +162,13 @@ class Trainer:
     def _plan(self, indices):
         """Return what one batch is made of (n, 4): its images' indices and their augmentation."""
         return torch.cat((indices[:, None], self._draws(len(indices))), dim=1)
+
+    def _check_several(self, images):
+        """Refuse to train batch norm on single images, which have no batch statistics."""
+        if min(images, self.micro_batch or images) > 1:
+            return
+        if any(isinstance(module, _BatchNorm) for module in self.model.modules()):
+            raise ValueError("a batch has one image, which has no batch statistics; batch norm needs two or more")
 
     def _micro_batches(self, plan):
         """Return the parts of a batch whose gradients are added up; a single image left over joins the one before."""

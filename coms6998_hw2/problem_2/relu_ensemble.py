@@ -160,7 +160,8 @@ def compile_or_explain(function: Callable) -> tuple[Callable, Callable[[], bool]
     Where that fails (no compiler, no folder for what it compiles), the first call says so, and it and all others are
     computed without.
     """
-    compiled, broken = [], []
+    compiled: list[Callable] = []
+    broken: list[bool] = []
 
     def call(*arguments):
         if not broken:
@@ -169,7 +170,7 @@ def compile_or_explain(function: Callable) -> tuple[Callable, Callable[[], bool]
                     compiled.append(torch.compile(function, dynamic=False))
                 return compiled[0](*arguments)
             except Exception as error:  # the function's own errors are raised below
-                reason = str(error).strip().splitlines()[0]
+                reason = f"{type(error).__name__}: {error}".splitlines()[0]
                 warn(f"torch.compile does not work here ({reason}); going on without, slower.")
                 broken.append(True)
         return function(*arguments)

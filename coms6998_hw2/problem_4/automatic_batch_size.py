@@ -73,7 +73,7 @@ def falling_behind(
     first = ahead[-1] + 1 if len(ahead) else 0
     if first == windows:
         return float(np.max(asked))
-    return float(asked[np.searchsorted(np.cumsum(sizes), ends[first], side="right")])
+    return float(np.asarray(asked)[np.searchsorted(np.cumsum(sizes), ends[first], side="right")])
 
 
 def windowed(sizes: ArrayLike, losses: ArrayLike, ends: np.ndarray) -> np.ndarray:
@@ -95,11 +95,11 @@ def gradient_lengths(training: Training, config: dict) -> dict:
     lengths: dict = {"small": [], "big": [], "b_small": size, "b_big": parts * size}
     for _ in range(config["steps"]):
         drawn = torch.as_tensor(rng.choice(training.training_indices, parts * size, replace=False))
-        total, small = 0, []
+        total, small = torch.zeros(()), []
         for part in drawn.split(size):
             gradient = trainer.gradient(training.pixels, training.labels, part)
             small.append(float(gradient.square().sum()))
-            total = total + gradient
+            total = total.to(gradient.device) + gradient
         lengths["small"].append(np.mean(small))
         lengths["big"].append(float((total / parts).square().sum()))
     with torch.no_grad():

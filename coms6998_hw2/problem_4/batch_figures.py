@@ -75,8 +75,8 @@ def draw_noise(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
             (test.sizes, np.array(test.losses, float), plotting.BLUE, "growing batch"),
         ):
             means = windowed(sizes, values, ends)
-            label = label if number == 0 else None
-            left.plot(middles, means, ".-", color=color, linewidth=0.8, markersize=2, label=label)
+            first = label if number == 0 else None
+            left.plot(middles, means, ".-", color=color, linewidth=0.8, markersize=2, label=first)
     behind = np.argmax(np.array(test.asked) >= round(summary["range_stop"]["mean"]))  # the first update of that size
     left.axvline(seen[behind] / 1000, color=plotting.GREEN, linestyle="--")
     left.set(xlabel="thousands of images seen", ylabel="training loss")

@@ -18,7 +18,7 @@ import numpy as np
 TRAJECTORIES = ("growing", "shrinking")
 
 
-def triangle(position: float | np.ndarray, cycle: float) -> Any:
+def triangle(position: Any, cycle: float) -> Any:
     """Return the height, 0 to 1 and back in each cycle, at positions of any shape; Smith's max(0, 1 - x) (2017)."""
     return 1 - abs(2 * (position / cycle % 1) - 1)
 
@@ -111,7 +111,7 @@ class cyclical_batch_sampler:
     `num_workers`, that is some batches ahead of what it has handed out.
     """
 
-    def __init__(self, images: int, *, seed: int = 0, **policy):
+    def __init__(self, images: int, *, seed: int = 0, **policy: Any):
         """Take the number of images and the keyword arguments of `cyclical_batch_size`; raises its ValueErrors."""
         if images < 1:
             raise ValueError(f"there are {images} images; a sampler needs at least one")

@@ -30,14 +30,14 @@ def falling_range(rates: ArrayLike, losses: ArrayLike) -> tuple[float, float]:
     the logarithm of the rate. Raises ValueError where fewer than four losses are finite, and where the loss falls by
     less than 5% of the plateau.
     """
-    rates, losses = _finite(rates, losses)
-    smoothed = median_filter(losses, size=3, mode="nearest")
+    x, y = _finite(rates, losses)
+    smoothed = median_filter(y, size=3, mode="nearest")
     lowest, plateau = _lowest_and_plateau(smoothed)
     if lowest == 0 or plateau - smoothed[lowest] < SMALLEST_FALL * plateau:
         raise ValueError(f"the loss never falls: it starts at {plateau:.4g}, and its minimum is {smoothed[lowest]:.4g}")
-    curve, done = (smoothed, DONE_DENSE) if len(losses) >= DENSE else (losses, DONE)
+    curve, done = (smoothed, DONE_DENSE) if len(y) >= DENSE else (y, DONE)
     lowest, plateau = _lowest_and_plateau(curve)
-    fall, log_rates = plateau - curve[lowest], np.log(rates)
+    fall, log_rates = plateau - curve[lowest], np.log(x)
     begin = _last_crossing(log_rates[: lowest + 1], curve[: lowest + 1], plateau - BEGUN * fall)
     end = _first_crossing(log_rates[: lowest + 1], curve[: lowest + 1], plateau - done * fall)
     return float(np.exp(begin)), float(np.exp(max(begin, end)))
@@ -51,14 +51,14 @@ def valley(rates: ArrayLike, losses: ArrayLike) -> float:
     that does not fall has no valley.
     """
     falling_range(rates, losses)
-    rates, losses = _finite(rates, losses)
-    length = np.ones(len(losses), dtype=int)  # of the longest decreasing subsequence that ends here
-    for i in range(1, len(losses)):
-        smaller = length[:i][losses[:i] > losses[i]]
+    x, y = _finite(rates, losses)
+    length = np.ones(len(y), dtype=int)  # of the longest decreasing subsequence that ends here
+    for i in range(1, len(y)):
+        smaller = length[:i][y[:i] > y[i]]
         length[i] = 1 + smaller.max(initial=0)
     end = int(np.argmax(length))
     third = length[end] / 3
-    return float(rates[max(0, end - int(length[end]) + int(third) + int(third / 2))])
+    return float(x[max(0, end - int(length[end]) + int(third) + int(third / 2))])
 
 
 def batch_size_range(sizes: ArrayLike, losses: ArrayLike) -> tuple[float, float]:
@@ -92,8 +92,8 @@ def debiased_average(losses: ArrayLike, weight: float = SMOOTHING) -> np.ndarray
 
 def running_mean_of_epoch(losses: ArrayLike, epoch_length: int) -> np.ndarray:
     """Return the mean since the epoch began (n,), which Keras hands to a callback at the end of each batch."""
-    losses = pd.Series(np.asarray(losses, float))
-    return losses.groupby(losses.index // epoch_length).expanding().mean().to_numpy()
+    series = pd.Series(np.asarray(losses, float))
+    return series.groupby(np.arange(len(series)) // epoch_length).expanding().mean().to_numpy()
 
 
 def _finite(rates, losses):

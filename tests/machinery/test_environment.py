@@ -11,7 +11,7 @@ from faults import fault
 
 from utils.cli import ROOT
 
-SCRIPTS = sorted([*(ROOT / "ist597_norms").glob("p*.py"), *(ROOT / "coms6998_hw2").glob("p*.py")])
+SCRIPTS = sorted([*(ROOT / "ist597_norms").glob("p*.py"), *(ROOT / "coms6998_hw2").glob("p*.py")])  # TensorFlow's last
 # What a notebook's kernel exports, and what users of TensorFlow Probability and of Keras on torch are told to set.
 OF_OTHERS = {
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
@@ -41,6 +41,18 @@ def test_a_notebooks_variables_stop_no_script(script, tmp_path):
     assert done.returncode == 0 and done.stdout, done.stderr
 
 
+@pytest.mark.parametrize("variable", ["TF_USE_LEGACY_KERAS", "KERAS_BACKEND", "KERAS_HOME"])
+def test_each_of_them_alone_changes_no_keras_either(variable, tmp_path):
+    (tmp_path / "keras.json").write_text('{"backend": "torch", "floatx": "float16"}')
+    code = (
+        "import contextlib, runpy, sys; sys.argv = ['script', '--help']\n"
+        f"with contextlib.suppress(SystemExit): runpy.run_path({str(SCRIPTS[-1])!r}, run_name='__main__')\n"
+        "import keras; print(keras.backend.backend(), keras.config.floatx())"
+    )
+    done = run(sys.executable, "-c", code, cwd=tmp_path, **{variable: OF_OTHERS.get(variable, str(tmp_path))})
+    assert done.stdout.splitlines()[-1] == "tensorflow float32", done.stderr
+
+
 def test_a_notebooks_variables_change_no_byte_of_a_figure(tmp_path):
     for name, environment in (("usual", {}), ("notebook", OF_OTHERS)):
         words = ["--replot", "--output", tmp_path / name]
@@ -64,6 +76,8 @@ def test_a_script_uses_the_modules_of_its_own_checkout(checkout, tmp_path):
     utils.parent.mkdir()
     utils.write_text("raise ImportError('another utils')")
     before = {path: path.stat().st_mtime_ns for path in (ROOT / "build").rglob("*")}
+    done = run(sys.executable, "-m", "ist597_norms.norms", cwd=utils.parent, PYTHONPATH=f"{utils.parent}:{checkout}")
+    assert done.returncode == 0, done.stderr  # as a module, too, from where the other one lies
     words = [checkout / "coms6998_hw2" / "p1_perceptron.py", "--preset", "quick"]
     done = run(sys.executable, *words, cwd=tmp_path, PYTHONPATH=str(utils.parent))
     assert done.returncode == 0, done.stderr
@@ -86,7 +100,9 @@ def test_another_repositorys_commit_is_not_ours(checkout):
     assert len(theirs) == 40 and committed_as(checkout) == "unknown"
     assert committed_as(checkout, GIT_DIR=str(outer / ".git")) == "unknown"
     shutil.move(outer / ".git", checkout / ".git")
-    assert committed_as(checkout).removesuffix("-modified") == theirs
+    assert committed_as(checkout) == "unknown"  # unpacked at its root, and not tracked
+    assert run("git", "add", "utils", cwd=checkout).returncode == 0
+    assert committed_as(checkout) == f"{theirs}-modified"
 
 
 ARCHIVES = [
@@ -156,9 +172,31 @@ def test_what_is_missing_is_copied_and_what_is_there_is_kept(source, tmp_path):
     (source / ARCHIVES[5]).unlink()
     (source / ARCHIVES[5]).symlink_to("../../annex/objects/x")
     data, done = make_data(tmp_path, source)
-    assert done.returncode == 0 and "leads nowhere" in done.stdout
+    assert done.returncode == 0 and "leads to no file" in done.stdout
     assert kept.read_text() == "mine" and not os.path.lexists(data / ARCHIVES[5])
     assert is_copied(data, [*ARCHIVES[:5], *ARCHIVES[6:]])
+
+
+def test_a_link_to_a_folder_that_lacks_some_is_replaced_and_the_folder_left_alone(source, tmp_path):
+    others = tmp_path / "others"
+    (others / "MNIST" / "raw").mkdir(parents=True)
+    (others / ARCHIVES[0]).write_text("theirs")
+    (others / ARCHIVES[1]).symlink_to("../../annex/objects/x")
+    (tmp_path / "project" / "data").mkdir(parents=True)
+    (tmp_path / "project" / "data" / "MNIST").symlink_to(others / "MNIST")
+    (tmp_path / "project" / "data" / "FashionMNIST").symlink_to(tmp_path / "nowhere")
+    data, done = make_data(tmp_path, source)
+    assert done.returncode == 0 and is_copied(data), done.stderr
+    assert (others / ARCHIVES[0]).read_text() == "theirs" and (others / ARCHIVES[1]).is_symlink()
+    assert len(list((others / "MNIST" / "raw").iterdir())) == 2
+
+
+def test_a_source_that_lacks_archives_is_said(source, tmp_path):
+    (source / ARCHIVES[0]).unlink()
+    os.mkfifo(source / ARCHIVES[0])
+    (source / ARCHIVES[1]).unlink()
+    _, done = make_data(tmp_path, source)
+    assert done.returncode == 0 and done.stdout.count("is not there; it is not copied") == 2
 
 
 def test_a_windows_checkout_keeps_the_line_ends(tmp_path):

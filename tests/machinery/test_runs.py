@@ -211,3 +211,42 @@ def test_a_config_with_a_long_name_is_recorded_under_a_shorter_one_of_its_own(op
     assert frame.value.tolist() == ["a", "b"] and len(records(options)) == 2
     again = run_all("stem", lambda config: pytest.fail("it ran again"), configs, options)
     assert again.value.tolist() == ["a", "b"]
+
+
+HALF_A_CHARACTER = "\udc80"
+NO_CONFIGS = {
+    "seconds": {"seconds": 60},
+    "environment": {"environment": "x"},
+    "diverged": {"diverged": "no"},
+    "number as key": {1: "a"},
+    "half a character": {"x": HALF_A_CHARACTER},
+    "two keys of one name": {"x": {1: "a", "1": "b"}},
+    "object": {"x": object()},
+}
+NO_RESULTS = {
+    "half a character": {"v": HALF_A_CHARACTER},
+    "too long a number": {"v": 10**5000},
+    "no precision": {"v": 1, "precision": None},
+    "no device": {"v": 1, "device": {}},
+    "two keys of one name": {1: "a", "1": "b"},
+    "diverged": {"v": 1, "diverged": False},
+}
+
+
+@pytest.mark.parametrize("kind", NO_CONFIGS)
+def test_a_config_that_a_record_cannot_hold_is_refused_before_anything_runs(options, kind):
+    with pytest.raises(ValueError, match="config"):
+        run_all("stem", lambda config: pytest.fail("it ran"), [{"seed": 0}, {**NO_CONFIGS[kind], "seed": 1}], options)
+
+
+@pytest.mark.parametrize("kind", NO_RESULTS)
+def test_a_result_that_a_record_cannot_hold_does_not_take_the_others_along(options, kind):
+    runs = [{"x": 1, "seed": seed} for seed in range(3)]
+    with pytest.raises(SystemExit, match="1 of 3 runs failed, the others are recorded"):
+        run_all("stem", lambda config: NO_RESULTS[kind] if config["seed"] == 1 else {"value": 1}, runs, options)
+    assert set(records(options)) == {"x=1_seed=0.json", "x=1_seed=2.json"}
+
+
+def test_a_masked_value_is_none_and_not_zero(options):
+    frame = run_all("stem", lambda config: {"v": np.ma.array([1.0, 2.0], mask=[0, 1])}, [{"seed": 0}], options)
+    assert frame.v[0] == [1.0, None]

@@ -312,3 +312,20 @@ def test_a_batch_without_statistics_is_refused_when_its_size_is_known(n):
     with pytest.raises(tf.errors.InvalidArgumentError, match="needs more than one value"):
         compiled(tf.ones((n, 3)))
     assert np.all(np.isfinite(compiled(tf.ones((2, 3)))))
+
+
+@pytest.mark.parametrize(("size", "g"), [(1e-23, 1e-16), (1e-30, 1e-9), (1e-37, 1e-3), (1e30, 1e9), (1e38, 10.0)])
+def test_the_weights_have_the_length_g_where_g_v_would_leave_the_dtype(size, g):
+    v = np.abs(np.random.default_rng(0).normal(1, 0.1, (5, 3))).astype(np.float32) * np.float32(size)
+    w = norms.weight_norm(v, np.full(3, g, np.float32), axes=(0,)).numpy().astype(float)
+    np.testing.assert_allclose(np.sqrt(np.sum(w**2, axis=0)), g, rtol=1e-5)
+
+
+def test_parameters_beside_half_precision_are_not_rounded_to_it():
+    x = tf.cast(np.random.default_rng(0).normal(size=(6, 2)), tf.float16)
+    for convert in (lambda value: value, tf.constant, list):
+        w = norms.weight_norm(x, convert(np.full(2, 1e5, np.float32)), axes=(0,))
+        assert np.isinf(w).sum() < 12  # what leaves float16 is w itself, not g
+        tiny = convert(np.full(2, 1e-8, np.float32))
+        z = norms.batch_norm_inference(x, tiny, tiny, np.zeros(2), np.full(2, 1e-16), eps=1e-7)
+        assert np.any(z != 0)

@@ -122,3 +122,9 @@ def test_the_maximum_margin_weights_have_the_length_of_the_inverse_margin():
     for _ in range(50):
         x, y = sample(20, rng)
         assert np.min(y * (x @ maximum_margin(x, y))) == pytest.approx(1, rel=1e-12)
+
+
+def test_points_that_no_line_separates_have_no_maximum_margin():
+    x, y = np.array([[1.0, 0.0], [2.0, 0.0], [0.5, 1.0]]), np.array([1.0, -1.0, 1.0])
+    with pytest.raises(ValueError, match="no line through the origin"):
+        maximum_margin(x, y)
