@@ -103,3 +103,10 @@ def test_the_algorithm_agrees_with_the_figure():
 def test_the_cyclical_rate_wins_as_asked():
     for key in ("test_accuracy", "selected_test_accuracy"):
         assert P46["differences"][key]["cyclical_batch_size_minus_cyclical_learning_rate"]["mean"] < -0.3
+
+
+@claim("with lr_max the same batches come near")
+def test_with_lr_max_the_same_batches_come_near():
+    accuracy = P46["selected_test_accuracy"]
+    assert accuracy["cyclical_learning_rate"]["mean"] - 0.02 < accuracy["matched"]["mean"]
+    assert accuracy["cyclical_batch_size"]["mean"] + 0.3 < accuracy["matched"]["mean"]
