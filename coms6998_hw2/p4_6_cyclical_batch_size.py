@@ -50,7 +50,7 @@ ARMS = {
     "equal_updates": "rate, squeezed",  # question 4.3's policy in as many updates as the growing batch makes
 }
 AT_LR_MIN = ("cyclical_batch_size", "opposite")
-SEEDS = {"cyclical_batch_size": 1, "matched": 1, "matched_rate": 1}  # how many of each arm are recorded
+SEEDS = {"cyclical_batch_size": 1, "opposite": 1, "matched": 1, "matched_rate": 1}  # how many of each arm are recorded
 PRESETS: dict[str, Any] = {
     "full": {"seeds": SEEDS, "micro_batch": MICRO_BATCH},
     "quick": {"seeds": dict.fromkeys(SEEDS, 1), "micro_batch": 8},
@@ -217,7 +217,7 @@ def curve_distance(losses: list[float], others: list[float]) -> float:
 
 def draw(frame: pd.DataFrame) -> plotting.Figure:
     """Return the figure: the policies as asked, those of equal noise, and the batches and updates of all."""
-    figure, axes = plotting.subplots(3, 2, height=5.2)
+    figure, axes = plotting.subplots(3, 2, height=4.7)
     runs = {arm: rows.set_index("seed") for arm, rows in frame.groupby("arm", sort=False)}
     for arm in (RATE_ARM, *AT_LR_MIN):
         if arm in runs:

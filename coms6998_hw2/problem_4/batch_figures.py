@@ -108,7 +108,7 @@ def draw_algorithm(smallest: int, largest: int, big: int) -> plotting.Figure:
     import schemdraw
     from schemdraw import flow
 
-    figure, axes = plotting.subplots(1, 1, height=4.2)
+    figure, axes = plotting.subplots(1, 1, height=3.9)
     figure.set_layout_engine("none")
     axes[0, 0].set_position([0, 0, 1, 1])
     drawing = schemdraw.Drawing(fontsize=8, lw=0.8)

@@ -110,3 +110,10 @@ def test_with_lr_max_the_same_batches_come_near():
     accuracy = P46["selected_test_accuracy"]
     assert accuracy["cyclical_learning_rate"]["mean"] - 0.02 < accuracy["matched"]["mean"]
     assert accuracy["cyclical_batch_size"]["mean"] + 0.3 < accuracy["matched"]["mean"]
+
+
+@claim("at lr_min shrinking gets further")
+def test_at_lr_min_shrinking_gets_further():
+    for key in ("test_accuracy", "selected_test_accuracy"):
+        assert P46["differences"][key]["cyclical_batch_size_minus_opposite"]["mean"] < -0.05
+    assert P46["updates"]["opposite"] > 2 * P46["updates"]["cyclical_batch_size"]
