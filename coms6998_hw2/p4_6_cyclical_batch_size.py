@@ -34,8 +34,7 @@ from utils import plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import mean_interval
 from utils.provenance import provenance
-from utils.records import read_summary, write_summary
-from utils.runs import read_runs
+from utils.records import read_runs, read_summary, write_summary
 
 STEM = "p4_6_cyclical_batch_size"
 RATE_STEM, BATCH_STEM = "p4_3_cyclical_learning_rate", "p4_4_batch_size_range"

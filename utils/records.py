@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from utils.cli import DEFAULTS, Options
 from utils.files import say, shown, write_whole
@@ -40,6 +41,31 @@ def read_record(path: Path, config: dict | None = None) -> dict | None:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return record if valid else None
+
+
+def read_runs(stem: str, options: Options, **wanted: Any) -> pd.DataFrame:
+    """Return the table of another script's records in whose configs these keys have these values, by seed.
+
+    Ends the program with status 1, naming the script, where there is none.
+    """
+    folder = options.results_dir / stem
+    records = [
+        record
+        for path in sorted(folder.glob("*.json"))
+        if (record := read_record(path)) is not None and wanted.items() <= record["config"].items()
+    ]
+    if not records:
+        sys.exit(f"{shown(folder)} has no record of {wanted}: run the script {stem}.py with the same flags first.")
+    return table(records).sort_values("seed", ignore_index=True)
+
+
+def table(records: list[dict]) -> pd.DataFrame:
+    """Return a row for each record: its config's keys, its result's, "seconds" and "environment"."""
+    rows = []
+    for record in records:
+        beside = {"seconds": record["seconds"], "environment": record["environment"]}
+        rows.append({**record["config"], **record["result"], **beside})
+    return pd.DataFrame(rows)
 
 
 def write_summary(stem: str, summary: dict, options: Options = DEFAULTS) -> Path:

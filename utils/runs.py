@@ -27,7 +27,7 @@ from tqdm import tqdm
 from utils.cli import Options
 from utils.files import UNFINISHED, locked, say, shown, warn
 from utils.provenance import environment
-from utils.records import check_json, read_record, record_name, to_json, write_json
+from utils.records import check_json, read_record, record_name, table, to_json, write_json
 
 RESERVED = ("seconds", "environment", "diverged")  # columns of the table that are neither a config's nor a result's
 REPLACED = ".replaced"  # ending of a record that --fresh has set aside until there is a new one
@@ -98,31 +98,6 @@ def run_stages(
         frame = pd.concat([frame, run_all(stem, run, stage(frame), options, **resources)], ignore_index=True)
         options = replace(options, fresh=False)
     return frame
-
-
-def read_runs(stem: str, options: Options, **wanted: Any) -> pd.DataFrame:
-    """Return the table of another script's records in whose configs these keys have these values, by seed.
-
-    Ends the program with status 1, naming the script, where there is none.
-    """
-    folder = options.results_dir / stem
-    records = [
-        record
-        for path in sorted(folder.glob("*.json"))
-        if (record := read_record(path)) is not None and wanted.items() <= record["config"].items()
-    ]
-    if not records:
-        sys.exit(f"{shown(folder)} has no record of {wanted}: run the script {stem}.py with the same flags first.")
-    return table(records).sort_values("seed", ignore_index=True)
-
-
-def table(records: list[dict]) -> pd.DataFrame:
-    """Return a row for each record: its config's keys, its result's, "seconds" and "environment"."""
-    rows = []
-    for record in records:
-        beside = {"seconds": record["seconds"], "environment": record["environment"]}
-        rows.append({**record["config"], **record["result"], **beside})
-    return pd.DataFrame(rows)
 
 
 def progress(items: Iterable, total: int, label: str) -> Iterator:

@@ -13,7 +13,7 @@ from coms6998_hw2 import p4_4_batch_size_range as p4_4
 from coms6998_hw2 import p4_6_cyclical_batch_size as p4_6
 from coms6998_hw2.problem_4.range_rules import batch_size_range
 from utils.cli import Options
-from utils.records import read_summary
+from utils.records import read_runs, read_summary
 
 LOW, HIGH, GAMMA = 1e-5, 1e-2, 0.99994
 
@@ -298,7 +298,7 @@ def test_a_run_that_stopped_early_is_summarised_and_drawn(stopped):
 
 def test_the_rates_runs_that_46_reads_are_those_of_the_protocol(tmp_path):
     """A longer run of the same arm lies in the same folder; and without any run one sentence says what to do."""
-    from utils.runs import read_runs, run_all
+    from utils.runs import run_all
 
     options = Options(output=tmp_path)
     configs = [{"arm": "cyclical", "epochs": epochs, "seed": seed} for epochs in (12, 48) for seed in (1, 0)]
