@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Perceptron, SGDClassifier
 from sklearn.svm import LinearSVC
 
@@ -126,5 +127,5 @@ def test_the_maximum_margin_weights_have_the_length_of_the_inverse_margin():
 
 def test_points_that_no_line_separates_have_no_maximum_margin():
     x, y = np.array([[1.0, 0.0], [2.0, 0.0], [0.5, 1.0]]), np.array([1.0, -1.0, 1.0])
-    with pytest.raises(ValueError, match="no line through the origin"):
+    with pytest.warns(ConvergenceWarning), pytest.raises(ValueError, match="no line through the origin"):
         maximum_margin(x, y)
