@@ -49,7 +49,8 @@ ARMS = {
     "equal_updates": "rate, squeezed",  # question 4.3's policy in as many updates as the growing batch makes
 }
 AT_LR_MIN = ("cyclical_batch_size", "opposite")
-SEEDS = {"cyclical_batch_size": 1, "opposite": 1, "matched": 1, "matched_rate": 1}  # how many of each arm are recorded
+# How many seeds of each arm are recorded.
+SEEDS = {"cyclical_batch_size": 1, "opposite": 1, "matched": 1, "matched_rate": 1, "equal_updates": 1}
 PRESETS: dict[str, Any] = {
     "full": {"seeds": SEEDS, "micro_batch": MICRO_BATCH},
     "quick": {"seeds": dict.fromkeys(SEEDS, 1), "micro_batch": 8},

@@ -147,6 +147,9 @@ def save(figure: Figure, name: str, options: Options, dataset: str | None = None
     path = options.figures_dir / f"{name}.png"
     write_whole(path, lambda file: figure.savefig(file, format="png", metadata={"Software": None}))
     figure.set_layout_engine("none")  # the axes stay where they are now; laying them out again costs seconds
+    for ax in figure.axes:
+        # The last bits of what the layout's solver finds vary from process to process, and with them an SVG's names.
+        ax.set_position(np.round(ax.get_position(original=True).bounds, 6))
     vector = path.with_suffix(".svg")
     write_whole(vector, lambda file: figure.savefig(file, format="svg", metadata={"Date": None}))
     plt.close(figure)

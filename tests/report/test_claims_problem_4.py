@@ -117,3 +117,10 @@ def test_at_lr_min_shrinking_gets_further():
     for key in ("test_accuracy", "selected_test_accuracy"):
         assert P46["differences"][key]["cyclical_batch_size_minus_opposite"]["mean"] < -0.05
     assert P46["updates"]["opposite"] > 2 * P46["updates"]["cyclical_batch_size"]
+
+
+@claim("updates alone do not explain it")
+def test_updates_alone_do_not_explain_it():
+    accuracy = P46["selected_test_accuracy"]
+    assert accuracy["equal_updates"]["mean"] > accuracy["cyclical_batch_size"]["mean"] + 0.15
+    assert P46["updates"]["equal_updates"] == P46["updates"]["cyclical_batch_size"]
