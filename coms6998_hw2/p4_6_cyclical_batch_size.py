@@ -223,8 +223,8 @@ def draw(frame: pd.DataFrame) -> plotting.Figure:
         if arm in runs:
             show(axes[0, 0], runs[arm].train_loss, arm)
             show(axes[0, 1], runs[arm].validation_accuracy, arm)
-    axes[0, 0].set(ylabel="training loss", yscale="log", title="as asked")
-    axes[0, 1].set(ylabel="validation accuracy", title="as asked")
+    axes[0, 0].set(yscale="log", title="training loss, as asked")
+    axes[0, 1].set(title="validation accuracy, as asked")
     plotting.in_ones_twos_and_fives(axes[0, 0].yaxis)
     plotting.in_percent(axes[0, 1].yaxis, decimals=0)
     if "matched_rate" in runs:
@@ -234,15 +234,15 @@ def draw(frame: pd.DataFrame) -> plotting.Figure:
                 show(axes[1, 0], relative(runs[arm].train_loss, reference.train_loss, np.divide), arm)
                 lead = relative(runs[arm].validation_accuracy, reference.validation_accuracy, np.subtract)
                 show(axes[1, 1], [100 * curve for curve in lead], arm)
-    axes[1, 0].set(ylabel="training loss, ratio", title=f"relative to “{ARMS['matched_rate']}”")
-    axes[1, 1].set(ylabel="validation accuracy, points", title=f"minus “{ARMS['matched_rate']}”")
+    axes[1, 0].set(ylabel="ratio", title=f"loss over “{ARMS['matched_rate']}”")
+    axes[1, 1].set(ylabel="points", title=f"accuracy minus “{ARMS['matched_rate']}”")
     for arm, rows in runs.items():
         if arm != RATE_ARM:
             row, color = rows.iloc[0], plotting.COLORS[arm]
             style = "--" if arm.startswith("matched") else "-"  # some lie on others
             axes[2, 0].plot(range(len(row.sizes)), row.sizes, style, color=color, label=ARMS[arm])
             axes[2, 1].plot(range(1, len(row.sizes) + 1), np.cumsum(row.epoch_updates), style, color=color)
-    axes[2, 0].set(ylabel="batch size as it begins")
+    axes[2, 0].set(ylabel="batch size")
     axes[2, 0].set_yscale("log", base=2)
     axes[2, 1].set(ylabel="updates so far", yscale="log")
     first = frame.iloc[-1]
