@@ -75,14 +75,14 @@ def test_a_script_uses_the_modules_of_its_own_checkout(checkout, tmp_path):
     utils = tmp_path / "elsewhere" / "utils.py"
     utils.parent.mkdir()
     utils.write_text("raise ImportError('another utils')")
-    before = {path: path.stat().st_mtime_ns for path in (ROOT / "build").rglob("*")}
+    before = {path: path.stat().st_mtime_ns for path in (ROOT / "build" / "quick").rglob("*")}
     done = run(sys.executable, "-m", "ist597_norms.norms", cwd=utils.parent, PYTHONPATH=f"{utils.parent}:{checkout}")
     assert done.returncode == 0, done.stderr  # as a module, too, from where the other one lies
     words = [checkout / "coms6998_hw2" / "p1_perceptron.py", "--preset", "quick"]
     done = run(sys.executable, *words, cwd=tmp_path, PYTHONPATH=str(utils.parent))
     assert done.returncode == 0, done.stderr
     assert (checkout / "build" / "quick" / "results" / "p1_perceptron.json").exists()
-    assert before == {path: path.stat().st_mtime_ns for path in (ROOT / "build").rglob("*")}
+    assert before == {path: path.stat().st_mtime_ns for path in (ROOT / "build" / "quick").rglob("*")}
 
 
 def committed_as(folder, **environment):
