@@ -73,13 +73,6 @@ def label_panels(axes: np.ndarray) -> None:
         ax.set_title(letter, loc="left", fontweight="bold")
 
 
-def in_powers(value: float) -> str:
-    """Return a number as mathematical text for a label: 4.5 x 10^-5, or 10^-7."""
-    mantissa, exponent = f"{value:.1e}".split("e")
-    factor = "" if mantissa == "1.0" else rf"{mantissa} \times "
-    return rf"${factor}10^{{{int(exponent)}}}$"
-
-
 def in_percent(axis: Axis, decimals: int | None = None) -> None:
     """Label an axis of fractions in percent, as the report's text and tables give them."""
     axis.set_major_formatter(PercentFormatter(1, decimals))
