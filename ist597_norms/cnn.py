@@ -74,8 +74,8 @@ class CNN:
             # In float64 first, so that float32 and float64 networks of one seed start from the same numbers.
             return tf.Variable(tf.cast(generator.normal(shape, stddev=WEIGHT_DEVIATION, dtype=tf.float64), dtype))
 
-        self.W1, self.b1 = draw(WINDOW, WINDOW, channels, FILTERS), self._constant(0.0, FILTERS)
         pooled = (height // POOL) * (width // POOL) * FILTERS
+        self.W1, self.b1 = draw(WINDOW, WINDOW, channels, FILTERS), self._constant(0.0, FILTERS)
         self.W2, self.b2 = draw(pooled, hidden_size), self._constant(0.0, hidden_size)
         self.W3, self.b3 = draw(hidden_size, output_size), self._constant(0.0, output_size)
         self.variables = [self.W1, self.b1, self.W2, self.b2, self.W3, self.b3]
@@ -89,37 +89,56 @@ class CNN:
     def _constant(self, value, *shape):
         return tf.Variable(tf.fill(shape, tf.cast(value, self.dtype)))
 
+    def _constants(self, value, shapes):
+        return tuple(self._constant(value, *shape) for shape in shapes)
+
     def _add_normalization(self, convolved, hidden_size):
         """Make the parameters of the normalization at the convolution ([0]) and at the first affine layer ([1])."""
         kind, shapes = self.normalization, (convolved, (hidden_size,))
         if kind == "batch":
-            self.gamma, self.beta = zip(
-                *((self._constant(1, s[-1]), self._constant(0, s[-1])) for s in shapes), strict=True
-            )
-            self.moving_mean, self.moving_variance = zip(
-                *((self._constant(0, s[-1]), self._constant(1, s[-1])) for s in shapes), strict=True
-            )
+            features = (convolved[-1:], (hidden_size,))
+            self.gamma, self.beta = self._constants(1.0, features), self._constants(0.0, features)
+            self.moving_mean, self.moving_variance = self._constants(0.0, features), self._constants(1.0, features)
             self.variables += [*self.gamma, *self.beta]
             self.moving = [*self.moving_mean, *self.moving_variance]
         elif kind == "layer":
-            self.gamma, self.beta = zip(*((self._constant(1, *s), self._constant(0, *s)) for s in shapes), strict=True)
+            self.gamma, self.beta = self._constants(1.0, shapes), self._constants(0.0, shapes)
             self.variables += [*self.gamma, *self.beta]
         elif kind == "weight":
             # W1 and W2 are the paper's v; g starts at ||v||, so that the network starts as the one without.
-            weights = zip((self.W1, self.W2), INPUTS, strict=True)
-            self.g = tuple(tf.Variable(norms.unit_norms(v, axes)) for v, axes in weights)
+            conv, affine = (norms.unit_norms(v, axes) for v, axes in zip((self.W1, self.W2), INPUTS, strict=True))
+            self.g = (tf.Variable(conv), tf.Variable(affine))
             self.variables += self.g
         elif kind == "keras_batch":
             choices = {"epsilon": self.eps, "momentum": self.momentum, "dtype": self.dtype.name}
             self._build_twins([tf.keras.layers.BatchNormalization(**choices) for _ in shapes], shapes)
         elif kind == "keras_layer":
-            twins = [
-                tf.keras.layers.LayerNormalization(axis=axes, epsilon=self.eps, dtype=self.dtype.name)
-                for axes in ([1, 2, 3], [1])
-            ]
+            choices = {"epsilon": self.eps, "dtype": self.dtype.name}
+            twins = [tf.keras.layers.LayerNormalization(axis=axes, **choices) for axes in ([1, 2, 3], [1])]
             self._build_twins(twins, shapes)
         elif kind == "tfp_weight":
             self._build_weight_twins(hidden_size)
+
+    def start_from_data(self, X: tf.Tensor) -> None:
+        """Set g and b of the weight normalization so that the images X (n, h, w, c) start at mean 0 and deviation 1.
+
+        What starts there are the convolution's and the first affine layer's outputs; one layer after the other, as
+        Salimans and Kingma (2016, section 3) do it. Raises ValueError for another normalization and for images of
+        another shape.
+        """
+        if self.normalization != "weight":
+            raise ValueError(
+                f"the normalization is {self.normalization!r}; a start from data is weight normalization's"
+            )
+        self._check_images(X)
+        X = tf.cast(X, self.dtype)
+        g, b = norms.weight_norm_init(self.W1, self.convolution(X, self.W1, 0.0, PADDING, 1), axes=INPUTS[0])
+        self.g[0].assign(g)
+        self.b1.assign(b)
+        X = self._pooled_rows(self._hidden(X, 0, training=False)[0])
+        g, b = norms.weight_norm_init(self.W2, self.affine(X, self.W2, 0.0), axes=INPUTS[1])
+        self.g[1].assign(g)
+        self.b2.assign(b)
 
     def _build_twins(self, twins, shapes):
         for twin, shape in zip(twins, shapes, strict=True):
@@ -146,9 +165,16 @@ class CNN:
         self.variables = [self.W3, self.b3] + [v for twin in self.twins for v in (twin.v, twin.g, twin.layer.bias)]
 
     def flatten(
-        self, X: tf.Tensor, window_h: int, window_w: int, window_c: int, out_h: int, out_w: int,
-        stride: int = 1, padding: int = 0,
-    ) -> tf.Tensor:  # fmt: skip
+        self,
+        X: tf.Tensor,
+        window_h: int,
+        window_w: int,
+        window_c: int,
+        out_h: int,
+        out_w: int,
+        stride: int = 1,
+        padding: int = 0,
+    ) -> tf.Tensor:
         """Return the windows of X (n, h, w, c) as rows, (n * out_h * out_w, window_h * window_w * window_c): im2col."""
         X = tf.pad(X, [[0, 0], [padding, padding], [padding, padding], [0, 0]])
         windows = tf.image.extract_patches(
@@ -199,9 +225,12 @@ class CNN:
     def _layers(self, X, training):
         """Return the logits, and the outputs of the two ReLUs."""
         X, first = self._hidden(X, 0, training)
-        X = tf.reshape(self.max_pool(X, POOL, POOL, 0, POOL), [-1, self.W2.shape[0]])
-        X, second = self._hidden(X, 1, training)
+        X, second = self._hidden(self._pooled_rows(X), 1, training)
         return self.affine(X, self.W3, self.b3), first, second
+
+    def _pooled_rows(self, X):
+        """Return the convolution's outputs (n, h, w, FILTERS) pooled, a row (pooled,) for each image."""
+        return tf.reshape(self.max_pool(X, POOL, POOL, 0, POOL), [-1, self.W2.shape[0]])
 
     def _hidden(self, X, index, training):
         """Return the output of the convolution (index 0) or affine layer (1), and of its ReLU: one, or normalized."""
@@ -222,26 +251,18 @@ class CNN:
 
     def _normalize(self, X, index, training):
         kind, last = self.normalization, X.shape.rank - 1
-        if kind == "batch" and training:
-            z, mean, variance = norms.batch_norm(
-                X, self.gamma[index], self.beta[index], axes=tuple(range(last)), eps=self.eps
-            )
-            for moving, batch in ((self.moving_mean[index], mean), (self.moving_variance[index], variance)):
-                moving.assign(norms.update_moving(moving, batch, momentum=self.momentum))
-            return z
+        if kind in ("batch", "layer"):
+            gamma, beta = self.gamma[index], self.beta[index]
         if kind == "batch":
-            return norms.batch_norm_inference(
-                X,
-                self.gamma[index],
-                self.beta[index],
-                self.moving_mean[index],
-                self.moving_variance[index],
-                eps=self.eps,
-            )
+            moving_mean, moving_variance = self.moving_mean[index], self.moving_variance[index]
+            if not training:
+                return norms.batch_norm_inference(X, gamma, beta, moving_mean, moving_variance, eps=self.eps)
+            z, mean, variance = norms.batch_norm(X, gamma, beta, axes=tuple(range(last)), eps=self.eps)
+            moving_mean.assign(norms.update_moving(moving_mean, mean, momentum=self.momentum))
+            moving_variance.assign(norms.update_moving(moving_variance, variance, momentum=self.momentum))
+            return z
         if kind == "layer":
-            return norms.layer_norm(
-                X, self.gamma[index], self.beta[index], axes=tuple(range(1, last + 1)), eps=self.eps
-            )
+            return norms.layer_norm(X, gamma, beta, axes=tuple(range(1, last + 1)), eps=self.eps)
         if kind == "keras_batch":
             return self.twins[index](X, training=training)
         if kind == "keras_layer":

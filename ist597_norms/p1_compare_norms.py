@@ -97,6 +97,12 @@ def configs(preset: str, dataset: str = "fashion_mnist") -> list[dict]:
     for rate in size["rates"]:
         for mode in BY_HAND:
             runs.append(tuned_config(base, preset, mode, rate, seed=0))
+    # Weight normalization from its paper's data-dependent start instead of g = ||v||.
+    for seed in range(size["seeds"]):
+        change = {"mode": "weight", "start": "data", "seed": seed}
+        runs.append({"name": f"weight_data_start_seed{seed}", "part": "data start", **base, **change})
+    for rate in size["rates"]:
+        runs.append(tuned_config(base, preset, "weight", rate, seed=0, start="data"))
     for seed in range(size["batch_size_seeds"]):
         for batch_size in size["batch_sizes"]:
             for mode in BY_HAND:
@@ -114,27 +120,31 @@ def configs(preset: str, dataset: str = "fashion_mnist") -> list[dict]:
     return runs
 
 
-def tuned_config(base: dict, preset: str, mode: str, rate: float, seed: int) -> dict:
-    """Return the run of the grid of learning rates for a mode, a rate and a seed."""
+def tuned_config(base: dict, preset: str, mode: str, rate: float, seed: int, start: str | None = None) -> dict:
+    """Return the run of the grid of learning rates for a mode, a rate and a seed; `start`: "data", or as usual."""
     change = {"mode": mode, "learning_rate": rate, "epochs": PRESETS[preset]["tuned_epochs"], "seed": seed}
-    return {"name": f"{mode}_rate{rate:g}_seed{seed}", "part": "tuned", **base, **change}
+    if start is None:
+        return {"name": f"{mode}_rate{rate:g}_seed{seed}", "part": "tuned", **base, **change}
+    name = f"{mode}_{start}_start_rate{rate:g}_seed{seed}"
+    return {"name": name, "part": f"{start} start, tuned", **base, **change, "start": start}
 
 
-def best_rates(frame: pd.DataFrame) -> dict[str, float]:
+def best_rates(frame: pd.DataFrame, part: str = "tuned") -> dict[str, float]:
     """Return for each mode the learning rate of the best validation accuracy after the last epoch, seed 0."""
-    grid = frame[(frame.part == "tuned") & (frame.seed == 0)]
+    grid = frame[(frame.part == part) & (frame.seed == 0)]
     scored = grid.assign(score=[accuracies[-1] for accuracies in grid.validation_accuracy])
     return {mode: float(rows.loc[rows.score.idxmax()].learning_rate) for mode, rows in scored.groupby("mode")}
 
 
 def repeated_configs(preset: str, dataset: str, frame: pd.DataFrame) -> list[dict]:
     """Return the runs of the best rate of each mode with the other seeds; `frame`: the runs of `configs`."""
-    base = base_config(preset, dataset)
-    return [
-        tuned_config(base, preset, mode, rate, seed)
-        for mode, rate in best_rates(frame).items()
-        for seed in range(1, PRESETS[preset]["seeds"])
-    ]
+    base, runs = base_config(preset, dataset), []
+    from_data = best_rates(frame, "data start, tuned")["weight"]
+    for seed in range(1, PRESETS[preset]["seeds"]):
+        for mode, rate in best_rates(frame).items():
+            runs.append(tuned_config(base, preset, mode, rate, seed))
+        runs.append(tuned_config(base, preset, "weight", from_data, seed, start="data"))
+    return runs
 
 
 def run(config: dict, options: Options = DEFAULTS) -> dict:
@@ -163,8 +173,12 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
         momentum=config.get("momentum", MOMENTUM),
         seed=config["seed"],
     )
+    if config.get("start") == "data":
+        drawn = np.random.default_rng([config["seed"], 2]).choice(training, config["batch_size"], replace=False)
+        model.start_from_data(scaled[drawn])
     rng = np.random.default_rng([config["seed"], 1])
-    result = {"train_loss": [], "validation_loss": [], "validation_accuracy": [], "active": [_shares(model, watched)]}
+    result: dict[str, Any] = {key: [] for key in ("train_loss", "validation_loss", "validation_accuracy")}
+    result["active"] = [_shares(model, watched)]
     for epoch in range(config["epochs"]):
         order = rng.permutation(training)
         losses = []

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ist597_norms import norms
 from ist597_norms.cnn import CNN, NORMALIZATIONS, POSITIONS, TWINS, accuracy_function
 from ist597_norms.p1_check_gradients import matching
 
@@ -152,3 +153,22 @@ def test_the_same_seed_is_the_same_network_in_both_precisions():
 def test_bad_input_is_named(call, named):
     with pytest.raises(ValueError, match=named):
         call()
+
+
+def test_a_start_from_data_gives_both_layers_mean_zero_and_deviation_one():
+    """The paper's own demand (Salimans and Kingma 2016, section 3), and none of the gradient's path is broken by it."""
+    model = CNN(100, 10, normalization="weight")
+    model.start_from_data(IMAGES)
+    convolved = model.convolution(IMAGES, norms.weight_norm(model.W1, model.g[0], axes=(0, 1, 2)), model.b1, 2, 1)
+    pooled = tf.reshape(tf.nn.max_pool2d(tf.nn.relu(convolved), 2, 2, "VALID"), [len(IMAGES), -1])
+    hidden = pooled @ norms.weight_norm(model.W2, model.g[1], axes=(0,)) + model.b2
+    for outputs in (tf.reshape(convolved, [-1, 30]), hidden):
+        np.testing.assert_allclose(tf.reduce_mean(outputs, axis=0), 0, atol=1e-5)
+        np.testing.assert_allclose(tf.math.reduce_std(outputs, axis=0), 1, rtol=1e-4)
+    losses = [float(model.backward(IMAGES, LABELS)) for _ in range(20)]
+    assert losses[-1] < losses[0]
+
+
+def test_only_weight_normalization_starts_from_data():
+    with pytest.raises(ValueError, match="'batch'; a start from data is weight normalization's"):
+        CNN(100, 10, normalization="batch").start_from_data(IMAGES)
