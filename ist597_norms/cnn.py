@@ -14,15 +14,15 @@ The normalization stands at the convolution and at the first affine layer, befor
 import tensorflow as tf
 
 from ist597_norms import norms
+from ist597_norms.references import EPS, MOMENTUM, library_layer
 
 BY_HAND = ("none", "batch", "layer", "weight")
 TWINS = {"batch": "keras_batch", "layer": "keras_layer", "weight": "tfp_weight"}  # of ours, the library's
 NORMALIZATIONS = (*BY_HAND, *TWINS.values())
 POSITIONS = ("before", "after")  # the ReLU
 WINDOW, FILTERS, PADDING, POOL = 5, 30, 2, 2  # the provided file's
-INPUTS = ((0, 1, 2), (0,))  # the axes of a unit's weights in W1 and in W2
 WEIGHT_DEVIATION = 0.1  # likewise
-EPS, MOMENTUM = 1e-3, 0.99  # Keras's defaults
+INPUTS = ((0, 1, 2), (0,))  # the axes of a unit's weights in W1 and in W2
 SMALLEST_PROBABILITY = 1e-30  # whose logarithm is taken for that of zero
 EVALUATION_BATCH = 1000  # the whole training set at once would take several GiB
 
@@ -50,10 +50,9 @@ class CNN:
         Raises ValueError for an unknown normalization or position, and for sizes, eps, momentum or a learning rate
         that make no network.
         """
-        named = (("normalization", normalization, NORMALIZATIONS), ("position", position, POSITIONS))
-        for name, value, choices in named:
-            if value not in choices:
-                raise ValueError(f"{name} {value!r} is unknown; choose from {', '.join(choices)}")
+        for name, value, known in (("normalization", normalization, NORMALIZATIONS), ("position", position, POSITIONS)):
+            if value not in known:
+                raise ValueError(f"{name} {value!r} is unknown; choose from {', '.join(known)}")
         for name, size in (("hidden_size", hidden_size), ("output_size", output_size)):
             if size < 1:
                 raise ValueError(f"{name} is {size}; it must be at least 1")
@@ -74,10 +73,10 @@ class CNN:
             # In float64 first, so that float32 and float64 networks of one seed start from the same numbers.
             return tf.Variable(tf.cast(generator.normal(shape, stddev=WEIGHT_DEVIATION, dtype=tf.float64), dtype))
 
-        pooled = (height // POOL) * (width // POOL) * FILTERS
-        self.W1, self.b1 = draw(WINDOW, WINDOW, channels, FILTERS), self._constant(0.0, FILTERS)
-        self.W2, self.b2 = draw(pooled, hidden_size), self._constant(0.0, hidden_size)
-        self.W3, self.b3 = draw(hidden_size, output_size), self._constant(0.0, output_size)
+        self.W1 = draw(WINDOW, WINDOW, channels, FILTERS)
+        self.W2 = draw((height // POOL) * (width // POOL) * FILTERS, hidden_size)
+        self.W3 = draw(hidden_size, output_size)
+        self.b1, self.b2, self.b3 = self._constants(0.0, ((FILTERS,), (hidden_size,), (output_size,)))
         self.variables = [self.W1, self.b1, self.W2, self.b2, self.W3, self.b3]
         self.moving: list[tf.Variable] = []  # running statistics: part of the state, but not trained
         self._add_normalization((height, width, FILTERS), hidden_size)
@@ -86,11 +85,8 @@ class CNN:
         self._step = tf.function(self._train_step)
         self._infer = tf.function(self.forward)
 
-    def _constant(self, value, *shape):
-        return tf.Variable(tf.fill(shape, tf.cast(value, self.dtype)))
-
     def _constants(self, value, shapes):
-        return tuple(self._constant(value, *shape) for shape in shapes)
+        return tuple(tf.Variable(tf.fill(shape, tf.cast(value, self.dtype))) for shape in shapes)
 
     def _add_normalization(self, convolved, hidden_size):
         """Make the parameters of the normalization at the convolution ([0]) and at the first affine layer ([1])."""
@@ -106,30 +102,40 @@ class CNN:
             self.variables += [*self.gamma, *self.beta]
         elif kind == "weight":
             # W1 and W2 are the paper's v; g starts at ||v||, so that the network starts as the one without.
-            conv, affine = (norms.unit_norms(v, axes) for v, axes in zip((self.W1, self.W2), INPUTS, strict=True))
-            self.g = (tf.Variable(conv), tf.Variable(affine))
+            lengths = norms.unit_norms(self.W1, INPUTS[0]), norms.unit_norms(self.W2, INPUTS[1])
+            self.g = (tf.Variable(lengths[0]), tf.Variable(lengths[1]))
             self.variables += self.g
-        elif kind == "keras_batch":
-            choices = {"epsilon": self.eps, "momentum": self.momentum, "dtype": self.dtype.name}
-            self._build_twins([tf.keras.layers.BatchNormalization(**choices) for _ in shapes], shapes)
-        elif kind == "keras_layer":
-            choices = {"epsilon": self.eps, "dtype": self.dtype.name}
-            twins = [tf.keras.layers.LayerNormalization(axis=axes, **choices) for axes in ([1, 2, 3], [1])]
-            self._build_twins(twins, shapes)
-        elif kind == "tfp_weight":
-            self._build_weight_twins(hidden_size)
+        elif kind != "none":
+            self._add_twins(kind, shapes)
+
+    def _add_twins(self, kind, shapes):
+        """Make the library's layers, whose parameters train instead of, or beside, those of the provided file."""
+        norm = {twin: ours for ours, twin in TWINS.items()}[kind]
+        choices = {"eps": self.eps, "momentum": self.momentum, "dtype": self.dtype.name}
+        convolution = library_layer(norm, 4, units=FILTERS, window=WINDOW, **choices)
+        affine = library_layer(norm, 2, units=shapes[1][0], **choices)
+        self.twins = (convolution, affine)
+        if norm == "weight":
+            shapes = (self.image_shape, self.W2.shape[:1])
+            self.variables = [self.W3, self.b3]
+        for twin, shape, v, axes in zip(self.twins, shapes, (self.W1, self.W2), INPUTS, strict=True):
+            twin.build((None, *shape))
+            if norm == "weight":
+                twin.v.assign(v)
+                twin.g.assign(norms.unit_norms(v, axes))
+                self.variables += [twin.v, twin.g, twin.layer.bias]  # of W1, b1 and W2, b2 the twins have their own
+            else:
+                self.variables += [variable.value for variable in twin.trainable_variables]
+                self.moving += [variable.value for variable in twin.non_trainable_variables]
 
     def start_from_data(self, X: tf.Tensor) -> None:
-        """Set g and b of the weight normalization so that the images X (n, h, w, c) start at mean 0 and deviation 1.
+        """Set g and b of weight normalization: for the images X (n, h, w, c) both layers give mean 0 and deviation 1.
 
-        What starts there are the convolution's and the first affine layer's outputs; one layer after the other, as
-        Salimans and Kingma (2016, section 3) do it. Raises ValueError for another normalization and for images of
-        another shape.
+        One layer after the other, as Salimans and Kingma (2016, section 3) do it. Raises ValueError for another
+        normalization and for images of another shape.
         """
         if self.normalization != "weight":
-            raise ValueError(
-                f"the normalization is {self.normalization!r}; a start from data is weight normalization's"
-            )
+            raise ValueError(f"normalization is {self.normalization!r}; a start from data is weight normalization's")
         self._check_images(X)
         X = tf.cast(X, self.dtype)
         g, b = norms.weight_norm_init(self.W1, self.convolution(X, self.W1, 0.0, PADDING, 1), axes=INPUTS[0])
@@ -139,30 +145,6 @@ class CNN:
         g, b = norms.weight_norm_init(self.W2, self.affine(X, self.W2, 0.0), axes=INPUTS[1])
         self.g[1].assign(g)
         self.b2.assign(b)
-
-    def _build_twins(self, twins, shapes):
-        for twin, shape in zip(twins, shapes, strict=True):
-            twin.build((None, *shape))
-        self.twins = twins
-        self.variables += [v.value for twin in twins for v in twin.trainable_variables]
-        self.moving = [v.value for twin in twins for v in twin.non_trainable_variables]
-
-    def _build_weight_twins(self, hidden_size):
-        import tensorflow_probability as tfp
-        import tf_keras
-
-        layers = (
-            tf_keras.layers.Conv2D(FILTERS, WINDOW, padding="same", dtype=self.dtype),
-            tf_keras.layers.Dense(hidden_size, dtype=self.dtype),
-        )
-        self.twins = [tfp.layers.weight_norm.WeightNorm(layer, data_init=False, dtype=self.dtype) for layer in layers]
-        shapes = (self.image_shape, (self.W2.shape[0],))
-        for twin, v, axes, shape in zip(self.twins, (self.W1, self.W2), INPUTS, shapes, strict=True):
-            twin.build((None, *shape))
-            twin.v.assign(v)
-            twin.g.assign(norms.unit_norms(v, axes))
-        # The twins' own v, g and biases train in place of W1, b1, W2, b2.
-        self.variables = [self.W3, self.b3] + [v for twin in self.twins for v in (twin.v, twin.g, twin.layer.bias)]
 
     def flatten(
         self,
@@ -282,11 +264,9 @@ class CNN:
         normalization, whose affine layer then has one value for each feature and no variance.
         """
         self._check_images(X_train)
-        if tuple(y_train.shape) != (len(X_train), self.b3.shape[0]):
-            raise ValueError(
-                f"y_train has shape {tuple(y_train.shape)}; for {len(X_train)} images it must be one-hot, "
-                f"{(len(X_train), self.b3.shape[0])}"
-            )
+        one_hot = (len(X_train), self.b3.shape[0])
+        if tuple(y_train.shape) != one_hot:
+            raise ValueError(f"y_train has shape {tuple(y_train.shape)}; it must be one-hot, {one_hot}")
         if len(X_train) == 1 and self.normalization in ("batch", "keras_batch"):
             raise ValueError("batch normalization cannot train on a batch of 1: a single value has no variance")
         with tf.device(self.device):

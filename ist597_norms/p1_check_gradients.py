@@ -18,6 +18,7 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 # isort: split
 
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,8 @@ SYMBOLS = {
     f"d{name}": rf"$\partial L / \partial {symbol}$"
     for name, symbol in {"x": "x", "gamma": r"\gamma", "beta": r"\beta", "v": "v", "g": "g"}.items()
 }
-QUANTITIES = {"batch": ("output", "dx", "dgamma", "dbeta"), "layer": ("output", "dx", "dgamma", "dbeta"),
-              "weight": ("output", "dx", "dv", "dg")}  # fmt: skip
+SCALED = ("output", "dx", "dgamma", "dbeta")
+QUANTITIES = {"batch": SCALED, "layer": SCALED, "weight": ("output", "dx", "dv", "dg")}
 DTYPE_COLORS = {"float64": plotting.PURPLE, "float32": plotting.ORANGE}
 PRESETS: dict[str, Any] = {
     "full": {"shapes": list(SHAPES), "inputs": list(INPUTS), "seeds": 3, "steps": 300},
@@ -54,23 +55,12 @@ def configs(preset: str) -> list[dict]:
     runs = []
     for norm in TWINS:
         for dtype in DTYPES:
-            for reference in REFERENCES:
-                if reference == "differences" and dtype == "float32":
-                    continue  # rounding would swamp the difference
-                for shape in size["shapes"]:
-                    for values in size["inputs"]:
-                        name = f"{norm}_{dtype}_{reference}_{shape}_{values}".replace(",", "").replace(" ", "-")
-                        runs.append({"name": name, "kind": "gradients", "norm": norm, "dtype": dtype,
-                                     "reference": reference, "shape": shape, "values": values, "seeds": size["seeds"],
-                                     "seed": 0})  # fmt: skip
-    for norm in TWINS:
-        for dtype in DTYPES:
-            runs.append({"name": f"trajectory_{norm}_{dtype}", "kind": "trajectory", "norm": norm, "dtype": dtype,
-                         "steps": size["steps"], "seed": 0})  # fmt: skip
-    runs += [
-        {"name": f"demonstration_{name}", "kind": "demonstration", "demonstration": name, "seed": 0}
-        for name in DEMONSTRATIONS
-    ]
+            which = {"norm": norm, "dtype": dtype, "seed": 0}
+            inputs = {"shapes": size["shapes"], "inputs": size["inputs"], "seeds": size["seeds"]}
+            runs.append({"name": f"gradients_{norm}_{dtype}", "kind": "gradients", **which, **inputs})
+            runs.append({"name": f"trajectory_{norm}_{dtype}", "kind": "trajectory", **which, "steps": size["steps"]})
+    for name in DEMONSTRATIONS:
+        runs.append({"name": f"demonstration_{name}", "kind": "demonstration", "demonstration": name, "seed": 0})
     return runs
 
 
@@ -78,27 +68,37 @@ def run(config: dict) -> dict:
     """Return the differences of one comparison, trajectory or demonstration."""
     machine.one_thread_each()  # in float32 the order of a sum decides where two trajectories part
     if config["kind"] == "trajectory":
-        return trajectory(config)
-    if config["kind"] == "demonstration":
-        return {"difference": DEMONSTRATIONS[config["demonstration"]](np.random.default_rng(config["seed"]))}
+        return {**trajectory(config), "precision": config["dtype"], "device": "cpu"}
+    if config["kind"] == "gradients":
+        return {"worst": largest_differences(config), "precision": config["dtype"], "device": "cpu"}
+    difference = DEMONSTRATIONS[config["demonstration"]](np.random.default_rng(config["seed"]))
+    return {"difference": difference, "precision": "float64", "device": "cpu"}
+
+
+def largest_differences(config: dict) -> dict:
+    """Return, by reference and quantity, the largest difference to ours over all shapes, inputs and seeds.
+
+    "maximum": the absolute one; "relative": relative to the reference's largest entry. Raises ValueError for a
+    difference that is no number.
+    """
     norm = config["norm"]
-    worst: dict[str, dict] = {}
     names = [quantity[1:] for quantity in QUANTITIES[norm][1:]]
-    for seed in range(config["seed"], config["seed"] + config["seeds"]):
-        tensors = case(norm, config["shape"], config["values"], config["dtype"], seed)
+    worst: dict[str, dict] = {}
+    for shape, inputs, seed in product(config["shapes"], config["inputs"], range(config["seeds"])):
+        tensors = case(norm, shape, inputs, config["dtype"], config["seed"] + seed)
         mine = with_gradients(lambda t: ours(norm, t), tensors, names)
-        theirs = REFERENCES[config["reference"]](norm, tensors, names)
-        for quantity in QUANTITIES[norm]:
-            difference = np.max(np.abs(mine[quantity] - theirs[quantity]))
-            if not np.isfinite(difference):
-                raise ValueError(f"{config['name']}: the difference of {quantity} is {difference}")
-            size = np.max(np.abs(theirs[quantity]))
-            old = worst.get(quantity, {"maximum": 0.0, "relative": 0.0})
-            worst[quantity] = {
-                "maximum": max(old["maximum"], difference),
-                "relative": max(old["relative"], difference / size),
-            }
-    return {"precision": config["dtype"], "worst": worst}
+        for reference, gradients_by in REFERENCES.items():
+            if reference == "differences" and config["dtype"] == "float32":
+                continue  # rounding would swamp the difference
+            theirs = gradients_by(norm, tensors, names)
+            for quantity in QUANTITIES[norm]:
+                difference = np.max(np.abs(mine[quantity] - theirs[quantity]))
+                if not np.isfinite(difference):
+                    raise ValueError(f"{norm}, {shape}, {reference}: the difference of {quantity} is {difference}")
+                relative = difference / np.max(np.abs(theirs[quantity]))
+                old = worst.setdefault(reference, {}).setdefault(quantity, {"maximum": 0.0, "relative": 0.0})
+                old["maximum"], old["relative"] = max(old["maximum"], difference), max(old["relative"], relative)
+    return worst
 
 
 def trajectory(config: dict) -> dict:
@@ -108,7 +108,8 @@ def trajectory(config: dict) -> dict:
     """
     rng = np.random.default_rng(config["seed"])
     dtype = tf.as_dtype(config["dtype"])
-    first, second = (CNN(100, 10, normalization=kind, dtype=dtype) for kind in (config["norm"], TWINS[config["norm"]]))
+    first = CNN(100, 10, normalization=config["norm"], dtype=dtype)
+    second = CNN(100, 10, normalization=TWINS[config["norm"]], dtype=dtype)
     gaps, losses = [], []
     for _ in range(config["steps"]):
         labels = rng.integers(0, 10, 32)
@@ -119,8 +120,8 @@ def trajectory(config: dict) -> dict:
         one_hot = np.eye(10)[labels]
         losses.append(float(first.backward(images, one_hot)))
         second.backward(images, one_hot)
-        gaps.append(np.max([np.max(np.abs(a - b)) / np.max(np.abs(a)) for a, b in matching(first, second)]))
-    return {"precision": config["dtype"], "gap": gaps, "loss": losses}
+        gaps.append(max(np.max(np.abs(a - b)) / np.max(np.abs(a)) for a, b in matching(first, second)))
+    return {"gap": gaps, "loss": losses}
 
 
 def matching(first: CNN, second: CNN) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -128,63 +129,63 @@ def matching(first: CNN, second: CNN) -> list[tuple[np.ndarray, np.ndarray]]:
 
     Only the biases in front of a batch norm are left out: their gradient is zero, and they stay zero.
     """
-    if first.normalization == "weight":
-        conv, dense = second.twins
-        pairs = [(first.W1, conv.v), (first.g[0], conv.g), (first.b1, conv.layer.bias), (first.W2, dense.v),
-                 (first.g[1], dense.g), (first.b2, dense.layer.bias)]  # fmt: skip
-        names = ("W3", "b3")
-    else:
-        pairs = []
-        names = ("W1", "W2", "W3", "b3") if first.normalization == "batch" else ("W1", "b1", "W2", "b2", "W3", "b3")
-        for index, twin in enumerate(second.twins):
+    pairs = [(first.W3, second.W3), (first.b3, second.b3)]
+    biases = (first.b1, first.b2)
+    for index, twin in enumerate(second.twins):
+        if first.normalization == "weight":
+            v = (first.W1, first.W2)[index]
+            pairs += [(v, twin.v), (first.g[index], twin.g), (biases[index], twin.layer.bias)]
+        else:
             pairs += [(first.gamma[index], twin.gamma.value), (first.beta[index], twin.beta.value)]
-            if first.normalization == "batch":
-                pairs += [(first.moving_mean[index], twin.moving_mean.value),
-                          (first.moving_variance[index], twin.moving_variance.value)]  # fmt: skip
-    pairs += [(getattr(first, name), getattr(second, name)) for name in names]
+    if first.normalization != "weight":
+        pairs += [(first.W1, second.W1), (first.W2, second.W2)]
+    if first.normalization == "layer":
+        pairs += [(first.b1, second.b1), (first.b2, second.b2)]
+    if first.normalization == "batch":
+        for index, twin in enumerate(second.twins):
+            pairs.append((first.moving_mean[index], twin.moving_mean.value))
+            pairs.append((first.moving_variance[index], twin.moving_variance.value))
     return [(ours.numpy(), theirs.numpy()) for ours, theirs in pairs]
 
 
-def _features(rng):
-    return tf.constant(rng.normal(0.5, 1.0, (64, 6, 6, 8)))
+def _ones_and_zeros(shape):
+    """Return gamma = 1 and beta = 0 in float64."""
+    return tf.ones(shape, tf.float64), tf.zeros(shape, tf.float64)
 
 
-def _eps(rng):
+def _other_eps(rng):
     x = tf.constant(rng.normal(0.5, 0.02, (64, 8)))
-    one, zero = tf.ones(8, tf.float64), tf.zeros(8, tf.float64)
-    return float(tf.reduce_max(tf.abs(norms.batch_norm(x, one, zero, axes=(0,), eps=1e-5)[0]
-                                      - norms.batch_norm(x, one, zero, axes=(0,), eps=1e-3)[0])))  # fmt: skip
+    kerass = norms.batch_norm(x, *_ones_and_zeros(8), axes=(0,), eps=EPS)[0]
+    torchs = norms.batch_norm(x, *_ones_and_zeros(8), axes=(0,), eps=1e-5)[0]
+    return float(tf.reduce_max(tf.abs(torchs - kerass)))
 
 
 def _eps_outside(rng):
     x = rng.normal(0.5, 0.02, (64, 8))
-    centered = x - x.mean(axis=0)
-    return float(np.abs(centered / np.sqrt(x.var(axis=0) + EPS) - centered / (np.sqrt(x.var(axis=0)) + EPS)).max())
+    centered, variance = x - x.mean(axis=0), x.var(axis=0)
+    return float(np.max(np.abs(centered / np.sqrt(variance + EPS) - centered / (np.sqrt(variance) + EPS))))
 
 
 def _running_variance(rng):
     import torch
 
-    x = _features(rng)[:2, :1, :1]  # a batch of two values for each channel: N / (N - 1) = 2
-    one, zero = tf.ones(8, tf.float64), tf.zeros(8, tf.float64)
-    ours = norms.batch_norm(x, one, zero, axes=(0, 1, 2), eps=EPS)[2].numpy()
+    x = rng.normal(0.5, 1.0, (64, 6, 6, 8))[:2, :1, :1]  # a batch of two values for each channel: N / (N - 1) = 2
+    ours = norms.batch_norm(tf.constant(x), *_ones_and_zeros(8), axes=(0, 1, 2), eps=EPS)[2].numpy()
     theirs = torch.nn.BatchNorm2d(8, momentum=1.0, dtype=torch.float64)  # torch's momentum is the new value's weight
-    theirs(torch.tensor(x.numpy()).permute(0, 3, 1, 2))
-    return float(np.max(np.abs(theirs.running_var.numpy() - ours) / ours))
+    theirs(torch.tensor(x).permute(0, 3, 1, 2))
+    return float(np.max(np.abs(theirs.state_dict()["running_var"].numpy() - ours) / ours))
 
 
 def _layer_axes(rng):
-    x = _features(rng)
-    one, zero = tf.ones(8, tf.float64), tf.zeros(8, tf.float64)
-    over_channels = norms.layer_norm(x, one, zero, axes=(3,), eps=EPS)
-    shape = x.shape[1:]
-    return float(tf.reduce_max(tf.abs(over_channels - norms.layer_norm(
-        x, tf.ones(shape, tf.float64), tf.zeros(shape, tf.float64), axes=(1, 2, 3), eps=EPS))))  # fmt: skip
+    x = tf.constant(rng.normal(0.5, 1.0, (64, 6, 6, 8)))
+    over_channels = norms.layer_norm(x, *_ones_and_zeros(8), axes=(3,), eps=EPS)
+    over_all = norms.layer_norm(x, *_ones_and_zeros((6, 6, 8)), axes=(1, 2, 3), eps=EPS)
+    return float(tf.reduce_max(tf.abs(over_channels - over_all)))
 
 
 # Differences that are no rounding: largest difference of outputs, or (running variance) relative difference.
 DEMONSTRATIONS = {
-    "eps 1e-5 against 1e-3": _eps,
+    "eps 1e-5 against 1e-3": _other_eps,
     "eps outside the root": _eps_outside,
     "unbiased running variance, batch of 2": _running_variance,
     "layer norm over C against H, W, C": _layer_axes,
@@ -194,13 +195,14 @@ DEMONSTRATIONS = {
 def summarise(frame: pd.DataFrame) -> dict:
     """Return for each dtype, norm, reference and quantity the largest differences; the trajectories' ends."""
     summary: dict[str, Any] = {"protocol": {"eps": EPS}}
-    compared = frame[frame.kind == "gradients"]
     for dtype in DTYPES:
         summary[dtype] = {"max_relative_difference": {}, "max_difference": {}}
-        for kind, key in (("relative", "max_relative_difference"), ("maximum", "max_difference")):
-            for (norm, reference), rows in compared[compared.dtype == dtype].groupby(["norm", "reference"]):
-                worst = {q: max(row[q][kind] for row in rows.worst) for q in QUANTITIES[norm]}
-                summary[dtype][key].setdefault(norm, {})[reference] = worst
+    for row in frame[frame.kind == "gradients"].itertuples():
+        for key, kind in (("max_relative_difference", "relative"), ("max_difference", "maximum")):
+            summary[row.dtype][key][row.norm] = {
+                reference: {quantity: worst[kind] for quantity, worst in by_quantity.items()}
+                for reference, by_quantity in row.worst.items()
+            }
     summary["trajectory"] = {
         f"{row.norm}_{row.dtype}": {
             "steps": len(row.gap),
@@ -212,8 +214,8 @@ def summarise(frame: pd.DataFrame) -> dict:
         }
         for row in frame[frame.kind == "trajectory"].itertuples()
     }
-    shown = frame[frame.kind == "demonstration"]
-    summary["demonstrations"] = dict(zip(shown.demonstration, shown.difference, strict=True))
+    demonstrations = frame[frame.kind == "demonstration"]
+    summary["demonstrations"] = dict(zip(demonstrations.demonstration, demonstrations.difference, strict=True))
     return summary
 
 

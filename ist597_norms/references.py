@@ -6,13 +6,14 @@ theirs = REFERENCES["library"]("batch", tensors, ["x", "gamma"])             the
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from ist597_norms import norms
-from ist597_norms.cnn import EPS  # given to every side
 
+EPS, MOMENTUM = 1e-3, 0.99  # Keras's defaults, given to every side
 # Odd sizes, a batch of two; a mean a hundred deviations away, and a variance below eps.
 SHAPES = {
     "dense": (7, 5),
@@ -69,33 +70,52 @@ def with_gradients(forward: Callable, tensors: dict, names: list[str]) -> dict[s
 
 def _named(output, gradients, names):
     """Return the output and the gradients d<name> as arrays."""
-    found = {f"d{name}": gradient.numpy() for name, gradient in zip(names, gradients, strict=True)}
-    return {"output": output.numpy(), **found}
+    arrays = {"output": output.numpy()}
+    for name, gradient in zip(names, gradients, strict=True):
+        arrays[f"d{name}"] = gradient.numpy()
+    return arrays
+
+
+def library_layer(
+    norm: str,
+    rank: int,
+    *,
+    dtype: str,
+    eps: float = EPS,
+    momentum: float = MOMENTUM,
+    units: int = 1,
+    window: int = 1,
+) -> Any:
+    """Return Keras's layer of a normalization, of inputs with so many axes: 2 or, with images, 4.
+
+    For "weight" it is TensorFlow Probability's WeightNorm around an affine layer, or a convolution with windows of
+    `window` by `window`, of so many `units`.
+    """
+    if norm == "batch":
+        return tf.keras.layers.BatchNormalization(epsilon=eps, momentum=momentum, dtype=dtype)
+    if norm == "layer":
+        return tf.keras.layers.LayerNormalization(axis=list(range(1, rank)), epsilon=eps, dtype=dtype)
+    import tensorflow_probability as tfp
+    import tf_keras
+
+    if rank == 2:
+        inner = tf_keras.layers.Dense(units, dtype=dtype)
+    else:
+        inner = tf_keras.layers.Conv2D(units, window, padding="same", dtype=dtype)
+    return tfp.layers.weight_norm.WeightNorm(inner, data_init=False, dtype=dtype)
 
 
 def by_library(norm: str, tensors: dict, names: list[str]) -> dict[str, np.ndarray]:
     """Return the same from Keras's layer, or TensorFlow Probability's WeightNorm around a Keras layer."""
     x, dtype = tensors["x"], tensors["x"].dtype.name
     if norm == "weight":
-        import tensorflow_probability as tfp
-        import tf_keras
-
-        units = len(tensors["g"])
-        inner = tf_keras.layers.Dense(units, dtype=dtype) if x.ndim == 2 else tf_keras.layers.Conv2D(
-            units, 3, padding="same", dtype=dtype
-        )  # fmt: skip
-        layer = tfp.layers.weight_norm.WeightNorm(inner, data_init=False, dtype=dtype)
+        layer = library_layer(norm, x.ndim, dtype=dtype, units=len(tensors["g"]), window=3)
         layer(x)  # the first call builds the layer and sets g = ||v||, whatever it was
         layer.v.assign(tensors["v"])
         layer.g.assign(tensors["g"])
         parameters, arguments = {"v": layer.v, "g": layer.g}, {}
     else:
-        axes = list(range(1, x.ndim))
-        layer = (
-            tf.keras.layers.BatchNormalization(epsilon=EPS, dtype=dtype)
-            if norm == "batch"
-            else tf.keras.layers.LayerNormalization(axis=axes, epsilon=EPS, dtype=dtype)
-        )
+        layer = library_layer(norm, x.ndim, dtype=dtype)
         layer.build(x.shape)
         layer.gamma.assign(tensors["gamma"])
         layer.beta.assign(tensors["beta"])
@@ -134,8 +154,9 @@ def by_torch(norm: str, tensors: dict, names: list[str]) -> dict[str, np.ndarray
 
 def by_differences(norm: str, tensors: dict, names: list[str]) -> dict[str, np.ndarray]:
     """Return our output and the gradients of the loss by central differences, one entry at a time."""
-    output = ours(norm, {name: tf.constant(value) for name, value in tensors.items()}).numpy()
-    found = {"output": output}
+    constants = {name: tf.constant(value) for name, value in tensors.items()}
+    output = ours(norm, constants).numpy()
+    arrays = {"output": output}
     for name in names:
         gradient = np.zeros_like(tensors[name])
         step = DIFFERENCE_STEP * max(1.0, np.abs(tensors[name]).max()) * min(1.0, tensors[name].std())
@@ -144,11 +165,11 @@ def by_differences(norm: str, tensors: dict, names: list[str]) -> dict[str, np.n
             for sign in (1, -1):
                 shifted = tensors[name].copy()
                 shifted[index] += sign * step
-                z = ours(norm, {**{n: tf.constant(v) for n, v in tensors.items()}, name: tf.constant(shifted)})
-                losses.append(np.sum(tensors["weights"] * (z.numpy() - output)))
+                z = ours(norm, {**constants, name: tf.constant(shifted)}).numpy()
+                losses.append(np.sum(tensors["weights"] * (z - output)))
             gradient[index] = (losses[0] - losses[1]) / (2 * step)
-        found[f"d{name}"] = gradient
-    return found
+        arrays[f"d{name}"] = gradient
+    return arrays
 
 
 REFERENCES = {"library": by_library, "torch": by_torch, "differences": by_differences}
