@@ -42,7 +42,7 @@ PRESETS: dict[str, Any] = {
     "quick": {"training_sets": 200, "passes": 1000, "sizes": [5, 20, 100]},
 }
 # One choice changed at a time, to see whether the answer hinges on it.
-VARIATIONS = {
+VARIATIONS: dict[str, dict] = {
     "1 pass": {"passes": 1},
     "10 passes": {"passes": 10},
     "100 passes": {"passes": 100},
@@ -52,6 +52,7 @@ VARIATIONS = {
     "fixed order": {"order": "fixed"},
     "random start": {"start": "normal"},
 }
+COLORS = {"perceptron": plotting.BLUE, "hinge": plotting.VERMILION, "maximum margin": plotting.GREEN}
 LABELS = {"perceptron": "perceptron (a = 0)", "hinge": "hinge (a = 1)", "maximum margin": "maximum margin (SVM)"}
 
 
@@ -126,16 +127,9 @@ def maximum_margin(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def configs(preset: str) -> list[dict]:
     """Return the runs: each criterion at the assignment's size, at other sizes, and with one choice changed."""
     size = PRESETS[preset]
-    main = {
-        "train_size": TRAIN_SIZE,
-        "test_size": TEST_SIZE,
-        "training_sets": size["training_sets"],
-        "passes": size["passes"],
-        "learning_rate": LEARNING_RATE,
-        "order": "shuffled",
-        "start": "zero",
-        "seed": SEED,
-    }
+    main = {"train_size": TRAIN_SIZE, "test_size": TEST_SIZE, "training_sets": size["training_sets"]}
+    main |= {"passes": size["passes"], "learning_rate": LEARNING_RATE, "order": "shuffled", "start": "zero"}
+    main |= {"seed": SEED}
     runs = []
     for criterion, a in CRITERIA.items():
         base = {"criterion": criterion, "a": a, **main}
@@ -143,8 +137,8 @@ def configs(preset: str) -> list[dict]:
             runs.append({"name": f"{criterion}_{n}_points", "variation": "none", **base, "train_size": n})
         for variation, change in VARIATIONS.items():
             runs.append({"name": f"{criterion}_{variation}", "variation": variation, **base, **change})
-    reference = {"name": "maximum margin", "variation": "none", "criterion": "maximum margin", "a": None, **main}
-    return [*runs, reference]
+    runs.append({"name": "maximum margin", "variation": "none", "criterion": "maximum margin", "a": None, **main})
+    return runs
 
 
 def run(config: dict) -> dict:
@@ -181,73 +175,81 @@ def run(config: dict) -> dict:
         "x": x[0],
         "y": y[0],
         "w": w[0],
+        "precision": "float64",
+        "device": "cpu",
         **extra,
     }
 
 
 def summarise(frame: pd.DataFrame) -> dict:
     """Return the report's numbers: accuracies, their difference, disagreement between training sets, variations."""
-    main = frame[(frame.variation == "none") & (frame.train_size == TRAIN_SIZE)].set_index("criterion")
-    accuracy = {criterion: np.array(row.exact_accuracy) for criterion, row in main.iterrows()}
-    summary = {
-        criterion: {
-            "main_accuracy": row.accuracy[0],
-            "main_exact_accuracy": row.exact_accuracy[0],
-            "accuracy": mean_interval(row.accuracy),
-            "exact_accuracy": mean_interval(row.exact_accuracy),
-            "accuracy_quantiles": dict(
-                zip(["5%", "50%", "95%"], np.quantile(row.accuracy, [0.05, 0.5, 0.95]), strict=True)
-            ),
-            "disagreement": mean_interval(row.disagreement),
-            "converged": np.mean(row.converged),
-            "updates": mean_interval(row.updates),
-        }
-        for criterion, row in main.iterrows()
-    }
-    difference = np.array(main.accuracy["hinge"]) - main.accuracy["perceptron"]
-    summary["disagreement"] = {criterion: summary[criterion]["disagreement"] for criterion in summary}
-    summary["difference"] = mean_interval(difference)
-    summary["test"] = {
-        "wilcoxon_p": stats.wilcoxon(np.rint(difference * TEST_SIZE)).pvalue,
-        "hinge_better": np.mean(difference > 0),
-        "perceptron_better": np.mean(difference < 0),
-        "equal": np.mean(difference == 0),
-    }
-    summary["difference_disagreement"] = _difference(main.disagreement)
-    summary["gap_to_maximum_margin"] = {
-        criterion: mean_interval(accuracy["maximum margin"] - accuracy[criterion]) for criterion in CRITERIA
-    }
-    summary["largest_share_of_novikoff"] = np.max(
-        np.array(main.updates["perceptron"]) / np.array(main.novikoff["maximum margin"])
-    )
-    summary["sizes"] = {}
-    for train_size, rows in frame[frame.variation == "none"].groupby("train_size", sort=False):
-        each = rows.set_index("criterion")
-        summary["sizes"][str(train_size)] = {
-            criterion: {
-                "accuracy": mean_interval(each.accuracy[criterion]),
-                "disagreement": mean_interval(each.disagreement[criterion]),
-                "converged": np.mean(each.converged[criterion]),
-            }
-            for criterion in CRITERIA
-        } | {"difference_disagreement": _difference(each.disagreement)}
-    summary["variations"] = {}
-    for variation, rows in frame[frame.variation != "none"].groupby("variation", sort=False):
-        each = rows.set_index("criterion")
-        summary["variations"][variation] = {
-            **{criterion: {"accuracy": mean_interval(each.accuracy[criterion]),
-                           "disagreement": mean_interval(each.disagreement[criterion])} for criterion in CRITERIA},
-            "difference": _difference(each.accuracy),
-            "difference_disagreement": _difference(each.disagreement),
-        }  # fmt: skip
+    at_all_sizes = frame[frame.variation == "none"]
+    main = at_all_sizes[at_all_sizes.train_size == TRAIN_SIZE].set_index("criterion")
     protocol = frame.iloc[0]
-    summary["protocol"] = {key: protocol[key] for key in ("training_sets", "passes", "learning_rate", "test_size")}
+    summary: dict[str, Any] = {
+        "protocol": {key: protocol[key] for key in ("training_sets", "passes", "learning_rate", "test_size")},
+        "difference": difference(main.accuracy),
+        "difference_disagreement": difference(main.disagreement),
+        "test": signed_rank_test(main.accuracy),
+        "gap_to_maximum_margin": {},
+        "sizes": {},
+        "variations": {},
+    }
+    for criterion, row in main.iterrows():
+        summary[criterion] = describe(row)
+    exact = main.exact_accuracy.map(np.array)
+    for criterion in CRITERIA:
+        summary["gap_to_maximum_margin"][criterion] = mean_interval(exact["maximum margin"] - exact[criterion])
+    of_novikoff = np.array(main.updates["perceptron"]) / main.novikoff["maximum margin"]
+    summary["largest_share_of_novikoff"] = of_novikoff.max()
+    for train_size, rows in at_all_sizes.groupby("train_size", sort=False):
+        summary["sizes"][str(train_size)] = compare(rows)
+    for variation, rows in frame[frame.variation != "none"].groupby("variation", sort=False):
+        summary["variations"][variation] = compare(rows)
     return summary
 
 
-def _difference(column) -> dict:
+def describe(row: pd.Series) -> dict:
+    """Return the numbers of one run: of its first training set ("main_*"), and of all."""
+    return {
+        "main_accuracy": row.accuracy[0],
+        "main_exact_accuracy": row.exact_accuracy[0],
+        "accuracy": mean_interval(row.accuracy),
+        "exact_accuracy": mean_interval(row.exact_accuracy),
+        "accuracy_quantiles": {"5%": np.quantile(row.accuracy, 0.05)},
+        "disagreement": mean_interval(row.disagreement),
+        "converged": np.mean(row.converged),
+        "updates": mean_interval(row.updates),
+    }
+
+
+def compare(rows: pd.DataFrame) -> dict:
+    """Return what the two criteria reach with the same choices, and the differences, hinge minus perceptron."""
+    runs = rows.set_index("criterion")
+    numbers = {"difference": difference(runs.accuracy), "difference_disagreement": difference(runs.disagreement)}
+    for criterion in CRITERIA:
+        numbers[criterion] = {
+            "accuracy": mean_interval(runs.accuracy[criterion]),
+            "disagreement": mean_interval(runs.disagreement[criterion]),
+            "converged": np.mean(runs.converged[criterion]),
+        }
+    return numbers
+
+
+def difference(column: pd.Series) -> dict:
     """Return the interval of hinge minus perceptron, training set by training set."""
     return mean_interval(np.array(column["hinge"]) - column["perceptron"])
+
+
+def signed_rank_test(column: pd.Series) -> dict:
+    """Return Wilcoxon's p of hinge minus perceptron, and how often each is better."""
+    change = np.array(column["hinge"]) - column["perceptron"]
+    return {
+        "wilcoxon_p": stats.wilcoxon(np.rint(change * TEST_SIZE)).pvalue,
+        "hinge_better": np.mean(change > 0),
+        "perceptron_better": np.mean(change < 0),
+        "equal": np.mean(change == 0),
+    }
 
 
 def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
@@ -259,28 +261,25 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     main = frame[(frame.variation == "none") & (frame.train_size == TRAIN_SIZE)].set_index("criterion")
     x, y = np.array(main.x.iloc[0]), np.array(main.y.iloc[0])
     points.plot([0, 1], [0, 1], color=plotting.BLACK, linestyle=":", label="true line")
-    for positive, marker in ((True, "+"), (False, "_")):
-        chosen = x[(y > 0) == positive]
-        points.scatter(
-            chosen[:, 0], chosen[:, 1], marker=marker, color=plotting.BLACK, linewidth=1, s=18, clip_on=False
-        )
+    for chosen, marker in ((x[y > 0], "+"), (x[y < 0], "_")):
+        points.scatter(*chosen.T, marker=marker, color=plotting.BLACK, linewidth=1, s=18, clip_on=False)
     styles = {"perceptron": "-", "maximum margin": "-", "hinge": "--"}  # the last two nearly coincide: the hinge on top
     for criterion, style in styles.items():
         w = main.w[criterion]
         slope = -w[0] / w[1]
         end = np.array([1, slope]) / max(1, slope)
-        points.plot([0, end[0]], [0, end[1]], style, color=plotting.COLORS[criterion], label=LABELS[criterion])
+        points.plot([0, end[0]], [0, end[1]], style, color=COLORS[criterion], label=LABELS[criterion])
     points.set(xlabel="$x_1$", ylabel="$x_2$", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     for criterion, row in main.iterrows():
-        seaborn.ecdfplot(row.accuracy, ax=accuracies, color=plotting.COLORS[criterion], linewidth=1)
-        accuracies.axvline(np.mean(row.accuracy), color=plotting.COLORS[criterion], linestyle="--", linewidth=0.8)
+        seaborn.ecdfplot(row.accuracy, ax=accuracies, color=COLORS[criterion], linewidth=1)
+        accuracies.axvline(np.mean(row.accuracy), color=COLORS[criterion], linestyle="--", linewidth=0.8)
     accuracies.set(xlabel="test accuracy", ylabel="share of training sets below", xlim=(0.85, 1))
-    for axis in (accuracies.xaxis, accuracies.yaxis):
-        plotting.in_percent(axis, 0)
-    sizes = summary["sizes"]
+    plotting.in_percent(accuracies.xaxis, 0)
+    plotting.in_percent(accuracies.yaxis, 0)
+    sizes = [int(n) for n in summary["sizes"]]
     for criterion in CRITERIA:
-        intervals = [size[criterion]["disagreement"] for size in sizes.values()]
-        plotting.show_interval(disagreement, [int(n) for n in sizes], intervals, plotting.COLORS[criterion], marker="o")
+        intervals = [numbers[criterion]["disagreement"] for numbers in summary["sizes"].values()]
+        plotting.show_interval(disagreement, sizes, intervals, COLORS[criterion], marker="o")
     disagreement.set(xscale="log", yscale="log", xlabel="training points", ylabel="share of test classes changed")
     plotting.label_panels(axes)
     figure.legend(*points.get_legend_handles_labels(), loc="outside lower center", ncols=4)

@@ -28,6 +28,7 @@ import torch
 from torch import nn
 
 from coms6998_hw2.problem_2.deep_network import DEPTH, build, forward, predict_variance
+from coms6998_hw2.problem_2.gradient_figures import draw, draw_violins, stacked
 from utils import data, machine, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import geometric_interval, mean_interval
@@ -38,7 +39,6 @@ from utils.runs import run_all
 STEM = "p2_1_vanishing_gradients"
 DEEP = 20  # hidden layers of a second ReLU network, where a factor of sqrt(2) for each layer is no longer small
 STANDARD_DEVIATIONS = [0.01, 0.05, 0.10, 0.14, 0.28, 1.0]  # the article's 0.10, 0.14, 0.28, two below and one above
-WITH_VIOLINS = ["0.01", "0.1", "1", "glorot", "he"]  # too small, about right, too large, and the remedies
 SCHEMES = {"tanh": ["glorot"], "sigmoid": ["glorot"], "relu": ["glorot", "he"]}
 BATCH_SIZE, LEARNING_RATE = 64, 0.1  # plain SGD: its step is proportional to the gradient, so a vanished one shows
 DEEP_LEARNING_RATE = 0.03  # at 0.1 one of five deep networks with He's weights diverged
@@ -48,36 +48,35 @@ PRESETS: dict[str, Any] = {
     "full": {"seeds": 5, "epochs": 5, "train_images": 60_000, "test_images": 10_000},
     "quick": {"seeds": 2, "epochs": 1, "train_images": 6_000, "test_images": 1_000},
 }
-LABELS = {"glorot": "Glorot", "he": "He"} | {f"{std:g}": f"$\\sigma$ = {std:g}" for std in STANDARD_DEVIATIONS}
-SETTING_COLORS = dict(
-    zip(LABELS, [plotting.BLACK, plotting.PURPLE, plotting.SKY, plotting.BLUE, plotting.GREEN, plotting.ORANGE,
-                 plotting.VERMILION, "#7F3C00"], strict=True)
-)  # fmt: skip
 
 
 def configs(preset: str) -> list[dict]:
     """Return the runs: every activation with every initialization, and the deep ReLU network, for each seed."""
     size = PRESETS[preset]
-    settings = [
-        (activation, scheme, DEPTH)
-        for activation, schemes in SCHEMES.items()
-        for scheme in [*(f"{std:g}" for std in STANDARD_DEVIATIONS), *schemes]
-    ] + [("relu", scheme, DEEP) for scheme in SCHEMES["relu"]]
-    return [
-        {
-            "name": f"{setting_name(activation, scheme, depth)}_seed{seed}",
-            "dataset": "mnist",
-            "activation": activation,
-            "scheme": scheme,
-            "depth": depth,
-            "batch_size": BATCH_SIZE,
-            "learning_rate": LEARNING_RATE if depth == DEPTH else DEEP_LEARNING_RATE,
-            **{key: size[key] for key in ("epochs", "train_images", "test_images")},
-            "seed": seed,
-        }
-        for activation, scheme, depth in settings
-        for seed in range(size["seeds"])
-    ]
+    settings = []
+    for activation, schemes in SCHEMES.items():
+        for scheme in [*(f"{std:g}" for std in STANDARD_DEVIATIONS), *schemes]:
+            settings.append((activation, scheme, DEPTH))
+    for scheme in SCHEMES["relu"]:
+        settings.append(("relu", scheme, DEEP))
+    runs = []
+    for activation, scheme, depth in settings:
+        for seed in range(size["seeds"]):
+            config = {
+                "name": f"{setting_name(activation, scheme, depth)}_seed{seed}",
+                "dataset": "mnist",
+                "activation": activation,
+                "scheme": scheme,
+                "depth": depth,
+                "batch_size": BATCH_SIZE,
+                "learning_rate": LEARNING_RATE if depth == DEPTH else DEEP_LEARNING_RATE,
+                "epochs": size["epochs"],
+                "train_images": size["train_images"],
+                "test_images": size["test_images"],
+                "seed": seed,
+            }
+            runs.append(config)
+    return runs
 
 
 def setting_name(activation: str, scheme: str, depth: int) -> str:
@@ -170,110 +169,60 @@ def train(layers: nn.ModuleList, config: dict, x: torch.Tensor, y: torch.Tensor)
 
 def summarise(frame: pd.DataFrame) -> dict:
     """Return for each activation and initialization the gradient's ratio, saturation, training, and the theory."""
-    summary = {"protocol": dict(frame.iloc[0][["dataset", "epochs", "train_images", "test_images", "learning_rate"]])}
-    summary["protocol"] |= {"batch_size": BATCH_SIZE, "seeds": frame.seed.nunique(), "saturated": SATURATED["tanh"][1]}
-    summary["protocol"]["deep_learning_rate"] = DEEP_LEARNING_RATE
-    summary["settings"] = []
+    first = frame.iloc[0]
+    summary: dict[str, Any] = {
+        "protocol": {
+            "dataset": first.dataset,
+            "epochs": first.epochs,
+            "train_images": first.train_images,
+            "test_images": first.test_images,
+            "learning_rate": LEARNING_RATE,
+            "deep_learning_rate": DEEP_LEARNING_RATE,
+            "batch_size": BATCH_SIZE,
+            "seeds": frame.seed.nunique(),
+            "saturated": SATURATED["tanh"][1],
+        },
+        "settings": [],
+    }
     for (activation, scheme, depth), rows in frame.groupby(["activation", "scheme", "depth"], sort=False):
         name = setting_name(activation, scheme, depth)
         summary["settings"].append({"name": name, "activation": activation, "scheme": scheme, "depth": depth})
-        column = {name: np.array(rows[name].tolist(), dtype=float) for name in rows.columns if _is_list(rows[name])}
-        gradient, theory = column["rms_gradient_activation"], column["theory_relative_gradient"]
-        preactivation = column["rms_preactivation"]
-        summary[name] = {
-            f"gradient_ratio_layer{depth}_to_layer1": geometric_interval(gradient[:, -1] / gradient[:, 0]),
-            "gradient_ratio_theory": 1 / theory[0, 0],
-            f"weight_gradient_ratio_layer{depth}_to_layer1": geometric_interval(
-                column["rms_gradient_weight"][:, -1] / column["rms_gradient_weight"][:, 0]
-            ),
-            "relative_gradient": [geometric_interval(layer) for layer in (gradient / gradient[:, -1:]).T],
-            "relative_gradient_theory": theory[0],
-            "rms_preactivation": [geometric_interval(layer) for layer in preactivation.T],
-            "rms_preactivation_theory": column["theory_rms_preactivation"][0],
-            "rms_activation": [geometric_interval(layer) for layer in column["rms_activation"].T],
-            "saturated": [mean_interval(layer) for layer in column["saturated"].T],
-            "dead_units": [mean_interval(layer) for layer in column["dead_units"].T],
-            "train_loss": mean_interval(column["train_loss"][:, -1]),
-            "train_accuracy": mean_interval(column["train_accuracy"][:, -1]),
-            "diverged": int(np.isnan(column["train_loss"][:, -1]).sum()),
-        }
+        summary[name] = describe(rows, depth)
     for depth in (DEPTH, DEEP):
         relu = frame[(frame.activation == "relu") & (frame.depth == depth)]
-        losses = relu.pivot(index="seed", columns="scheme", values="train_loss")[SCHEMES["relu"]].dropna()
-        glorot, he = (np.array(losses[scheme].tolist(), dtype=float) for scheme in SCHEMES["relu"])
-        summary[f"relu_glorot_over_he_{depth}_layers"] = {
-            "first_epoch": geometric_interval(glorot[:, 1] / he[:, 1]),
-            "last_epoch": geometric_interval(glorot[:, -1] / he[:, -1]),
-            "all_epochs": geometric_interval(np.exp(np.mean(np.log(glorot[:, 1:] / he[:, 1:]), axis=1))),
-        }
+        summary[f"relu_glorot_over_he_{depth}_layers"] = glorot_over_he(relu)
     return summary
 
 
-def _is_list(column) -> bool:
-    return isinstance(column.iloc[0], list)
+def describe(rows: pd.DataFrame, depth: int) -> dict:
+    """Return the numbers of one setting, over its seeds: by layer at the start, and after training."""
+    gradient = stacked(rows.rms_gradient_activation)  # (seeds, layers), like the next ones
+    theory = stacked(rows.theory_relative_gradient)[0]
+    loss = stacked(rows.train_loss)[:, -1]
+    return {
+        f"gradient_ratio_layer{depth}_to_layer1": geometric_interval(gradient[:, -1] / gradient[:, 0]),
+        "gradient_ratio_theory": 1 / theory[0],
+        "relative_gradient": [geometric_interval(layer) for layer in (gradient / gradient[:, -1:]).T],
+        "relative_gradient_theory": theory,
+        "rms_preactivation": [geometric_interval(layer) for layer in stacked(rows.rms_preactivation).T],
+        "rms_preactivation_theory": stacked(rows.theory_rms_preactivation)[0],
+        "saturated": [mean_interval(layer) for layer in stacked(rows.saturated).T],
+        "dead_units": [mean_interval(layer) for layer in stacked(rows.dead_units).T],
+        "train_loss": mean_interval(loss),
+        "train_accuracy": mean_interval(stacked(rows.train_accuracy)[:, -1]),
+        "diverged": int(np.isnan(loss).sum()),
+    }
 
 
-def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
-    """Return the main figure, a column each activation: signal and gradient with the theory, and training loss."""
-    figure, axes = plotting.subplots(3, len(SCHEMES), height=5.8, sharey="row")
-    frame = frame[frame.depth == DEPTH]
-    for (signals, gradients, training), (activation, rows) in zip(
-        axes.T, frame.groupby("activation", sort=False), strict=True
-    ):
-        for scheme, runs in rows.groupby("scheme", sort=False):
-            color, numbers = SETTING_COLORS[scheme], summary[setting_name(activation, scheme, DEPTH)]
-            layers = np.arange(1, DEPTH + 1)
-            style = {"color": color, "linestyle": "none", "marker": "o", "label": LABELS[scheme]}
-            signals.plot(layers, [layer["mean"] for layer in numbers["rms_preactivation"]], **style)
-            signals.plot(layers, numbers["rms_preactivation_theory"], color=color, linewidth=0.8)
-            gradients.plot(layers, [layer["mean"] for layer in numbers["relative_gradient"]], **style)
-            gradients.plot(layers, numbers["relative_gradient_theory"], color=color, linewidth=0.8)
-            losses = np.array(runs.train_loss.tolist(), dtype=float)
-            training.plot(losses.T, color=color, linewidth=0.5, alpha=0.5)
-            training.plot(losses.mean(axis=0), color=color)
-        signals.set(
-            title={"relu": "ReLU"}.get(activation, activation), yscale="log", xlabel="hidden layer", xticks=layers
-        )
-        gradients.set(yscale="log", xlabel="hidden layer", xticks=layers)
-        training.set(xlabel="epoch", yscale="log", ylim=(1e-2, 20), xticks=range(losses.shape[1]))
-    for ax, label in zip(axes[:, 0], ("pre-activation (rms)", "gradient / layer 5's", "training loss"), strict=True):
-        ax.set_ylabel(label)
-    plotting.label_panels(axes)
-    axes[0, 0].plot([], [], color="0.4", linewidth=0.8, label="theory")
-    handles = {label: handle for ax in axes[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5)
-    return figure
-
-
-def draw_violins(frame: pd.DataFrame, activation: str) -> plotting.Figure:
-    """Return one activation's violins of the first seed, layers 1 to 5: a row for each telling initialization."""
-    rows = frame[(frame.activation == activation) & (frame.depth == DEPTH) & (frame.seed == frame.seed.min())]
-    rows = rows[rows.scheme.isin(WITH_VIOLINS)]
-    figure, axes = plotting.subplots(len(rows), 4, height=0.5 * len(rows) + 0.5, sharex=True)
-    layers = np.arange(1, DEPTH + 1)
-    for line, row in zip(axes, rows.itertuples(), strict=True):
-        columns = (
-            row.quantiles_preactivation,
-            row.quantiles_activation,
-            row.quantiles_gradient_activation,
-            row.quantiles_gradient_weight,
-        )
-        for ax, column in zip(line, columns, strict=True):
-            values = np.array(column, dtype=float)
-            plotting.show_violins(ax, layers, list(values), SETTING_COLORS[row.scheme])
-            ax.ticklabel_format(axis="y", scilimits=(-2, 2))
-            ax.tick_params(labelsize=6)
-            ax.locator_params(axis="y", nbins=3)
-            ax.yaxis.get_offset_text().set_fontsize(6)
-        line[0].set_ylabel(LABELS[row.scheme], fontsize=7)
-    for ax, title in zip(
-        axes[0], ("pre-activation", "activation", "gradient (activation)", "gradient (weight)"), strict=True
-    ):
-        ax.set_title(title)
-    axes[-1, 0].set_xticks(layers)
-    figure.align_ylabels(axes[:, 0])
-    figure.supxlabel("hidden layer", fontsize=8)
-    return figure
+def glorot_over_he(rows: pd.DataFrame) -> dict:
+    """Return the ratio of the training losses with Glorot's and with He's weights, seed by seed; both are finite."""
+    losses = rows.pivot(index="seed", columns="scheme", values="train_loss")[["glorot", "he"]].dropna()
+    ratio = stacked(losses.glorot)[:, 1:] / stacked(losses.he)[:, 1:]  # (seeds, epochs)
+    return {
+        "first_epoch": geometric_interval(ratio[:, 0]),
+        "last_epoch": geometric_interval(ratio[:, -1]),
+        "all_epochs": geometric_interval(np.exp(np.mean(np.log(ratio), axis=1))),
+    }
 
 
 def main(argv: list[str] | None = None) -> None:

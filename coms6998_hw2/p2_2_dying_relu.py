@@ -24,13 +24,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 
 from coms6998_hw2.problem_2 import relu_ensemble as ensemble
 from coms6998_hw2.problem_2.relu_figures import draw, draw_map, draw_values, floats
 from utils import machine, plotting
 from utils.cli import DEFAULTS, Options, parse_args
-from utils.intervals import fraction_interval
+from utils.intervals import fraction_interval, paired_shares
 from utils.provenance import provenance
 from utils.records import write_summary
 from utils.runs import run_all
@@ -72,11 +71,23 @@ def configs(preset: str) -> list[dict]:
     """Return the runs: the main protocol, each of its choices varied, and the born-dead simulations."""
     size = PRESETS[preset]
     main = {
-        "kind": "train", "variation": "none", "target": "abs", "initialization": "he", "slope": 0.0, "width": WIDTH,
-        "hidden": HIDDEN, "loss": "mse", "optimizer": "adam", "learning_rate": LEARNING_RATE, "epochs": size["epochs"],
-        "batch_size": BATCH_SIZE, "points": POINTS, "networks": size["networks"], "seed": 0,
-    }  # fmt: skip
-    variations = {
+        "kind": "train",
+        "variation": "none",
+        "target": "abs",
+        "initialization": "he",
+        "slope": 0.0,
+        "width": WIDTH,
+        "hidden": HIDDEN,
+        "loss": "mse",
+        "optimizer": "adam",
+        "learning_rate": LEARNING_RATE,
+        "epochs": size["epochs"],
+        "batch_size": BATCH_SIZE,
+        "points": POINTS,
+        "networks": size["networks"],
+        "seed": 0,
+    }
+    variations: dict[str, dict] = {
         "x_sin_5x": {"target": "x_sin_5x"},
         "step_sin_5x": {"target": "step_sin_5x"},
         "x_sin_5x mae": {"target": "x_sin_5x", "loss": "mae"},
@@ -112,7 +123,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     torch.set_num_threads(1)  # the tensors of a chunk are small; the sweep uses the other cores
     if config["kind"] == "born_dead":
         dead = ensemble.count_born_dead(config["width"], config["hidden"], config["networks"], config["seed"])
-        return {"dead": dead}
+        return {"dead": dead, "precision": "float32", "device": "cpu"}
     return train_and_watch(config, machine.torch_device(options.device))
 
 
@@ -137,28 +148,37 @@ def train_and_watch(config: dict, device: torch.device) -> dict:
         def watch(epoch, layers):
             if epoch not in seen:
                 return
-            found = ensemble.evaluate(layers, config["slope"], config["target"])
+            networks = ensemble.evaluate(layers, config["slope"], config["target"])
             i = seen.index(epoch)
-            counts["collapsed"][i] += np.sum(found["r2"] < COLLAPSED_R2)
-            counts["fitted"][i] += np.sum(found["r2"] > 1 - COLLAPSED_R2)
-            counts["constant"][i] += np.sum(found["range"] == 0)
-            counts["below"][i] += np.sum(found["range"][:, None] < THRESHOLDS, axis=0)
+            counts["collapsed"][i] += np.sum(networks["r2"] < COLLAPSED_R2)
+            counts["fitted"][i] += np.sum(networks["r2"] > 1 - COLLAPSED_R2)
+            counts["constant"][i] += np.sum(networks["range"] == 0)
+            counts["below"][i] += np.sum(networks["range"][:, None] < THRESHOLDS, axis=0)
             if epoch == seen[-1]:
-                finals.append(found)
+                finals.append(networks)
 
         watch(0, layers)
         if config["epochs"]:
             layers = [(weight.float().to(device), bias.float().to(device)) for weight, bias in layers]
             x = ensemble.draw_points(config["points"], config["seed"], numbers).float().to(device)
-            keys = ("slope", "loss", "optimizer", "learning_rate", "batch_size", "epochs", "seed")
-            choices = {key: config[key] for key in keys}
             compiled = ensemble.train(
-                layers, x, ensemble.TARGETS[config["target"]](x), **choices, compiled=compiled, after_epoch=watch
+                layers,
+                x,
+                ensemble.TARGETS[config["target"]](x),
+                slope=config["slope"],
+                loss=config["loss"],
+                optimizer=config["optimizer"],
+                learning_rate=config["learning_rate"],
+                batch_size=config["batch_size"],
+                epochs=config["epochs"],
+                seed=config["seed"],
+                compiled=compiled,
+                after_epoch=watch,
             )
     precision = "float32, compiled" if compiled else "float32"
-    result = {"device": device.type, "precision": precision, "epochs_seen": seen, **counts}
+    result: dict[str, Any] = {"device": device.type, "precision": precision, "epochs_seen": seen, **counts}
     if config["epochs"]:
-        final = {key: np.concatenate([found[key] for found in finals]) for key in finals[0]}
+        final = {key: np.concatenate([networks[key] for networks in finals]) for key in finals[0]}
         result["examples"] = examples(final)
         for key in ("r2", "range", "left_range", "right_range", "value"):
             result[key] = [float(f"{number:.4g}") for number in final[key]]
@@ -180,76 +200,77 @@ def examples(final: dict) -> dict:
     return {name: np.round(final["curve"][list(kind).index(name), ::10], 4) for name in sorted({*kind} - {"diverged"})}
 
 
-def mcnemar(first: np.ndarray, second: np.ndarray) -> dict:
-    """Return the paired comparison of two outcomes (R,) of the same networks: shares, their difference, its interval.
-
-    The difference of the marginal shares is (b - c) / n, b and c counting the pairs that differ; the interval is
-    Wald's for paired proportions (Agresti, Categorical Data Analysis, section 10.1), p McNemar's exact test.
-    """
-    b, c, n = int(np.sum(first & ~second)), int(np.sum(~first & second)), len(first)
-    difference = (b - c) / n
-    half = stats.norm.ppf(0.975) * np.sqrt(b + c - (b - c) ** 2 / n) / n
-    p = stats.binomtest(b, b + c).pvalue if b + c else 1.0
-    interval = {"fraction": difference, "low": difference - half, "high": difference + half, "n": n}
-    return {"difference": interval, "only_first": b, "only_second": c, "p": p}
-
-
 def summarise(frame: pd.DataFrame) -> dict:
     """Return the report's numbers; fractions of the main protocol are pooled over the seeds."""
     trained = frame[(frame.kind == "train") & (frame.epochs > 0)]
     main = trained[trained.variation == "none"]
-    summary = {"protocol": {"epochs": int(main.epochs.iloc[0]), "networks": int(main.networks.iloc[0]),
-                            "seeds": int(main.seed.nunique()), "learning_rate": LEARNING_RATE, "slope": SLOPE,
-                            "collapsed_r2": COLLAPSED_R2, "thresholds": THRESHOLDS}}  # fmt: skip
+    summary: dict[str, Any] = {
+        "protocol": {
+            "epochs": int(main.epochs.iloc[0]),
+            "networks": int(main.networks.iloc[0]),
+            "seeds": main.seed.nunique(),
+            "learning_rate": LEARNING_RATE,
+            "slope": SLOPE,
+            "collapsed_r2": COLLAPSED_R2,
+            "thresholds": THRESHOLDS,
+        },
+        "variations": {},
+        **born_dead(frame[frame.kind == "born_dead"]),
+    }
     for hidden in (HIDDEN, HIDDEN_TOO):
         suffix = "" if hidden == HIDDEN else f"_{hidden}_hidden"
-        rows = {
-            name: main[(main.hidden == hidden) & (main.slope == slope)].sort_values("seed")
-            for name, slope in (("relu", 0), ("leaky", SLOPE))
-        }
-        for name, runs in rows.items():
-            summary[name + suffix] = describe(runs)
-        relu, leaky = (np.concatenate(runs.r2.map(floats).to_list()) < COLLAPSED_R2 for runs in rows.values())
-        summary["rescued" + suffix] = mcnemar(relu, leaky)
-    summary["variations"] = {row.variation: describe(trained[trained.name == row.name])
-                             for row in trained[trained.variation != "none"].itertuples()}  # fmt: skip
-    dead = frame[frame.kind == "born_dead"]
-    summary["born_dead"] = {
-        f"{row.width}x{hidden}": fraction_interval(row.dead[hidden - 1], row.networks)
-        for row in dead.itertuples() for hidden in range(1, row.hidden + 1)
-    }  # fmt: skip
-    summary["bounds"] = {
-        f"{width}x{hidden}": ensemble.born_dead_bounds(width, hidden)
-        for width in MAP_WIDTHS for hidden in range(1, MAP_HIDDEN + 1)
-    }  # fmt: skip
-    born = frame[frame.variation == "rai born"]
-    shares = [fraction_interval(row.constant[0], row.networks) for row in born.itertuples()]
-    summary["rai"] = dict(zip(("born_dead", f"born_dead_{HIDDEN_TOO}_hidden"), shares, strict=True))
+        relu = main[(main.hidden == hidden) & (main.slope == 0)].sort_values("seed")
+        leaky = main[(main.hidden == hidden) & (main.slope == SLOPE)].sort_values("seed")
+        summary["relu" + suffix], summary["leaky" + suffix] = describe(relu), describe(leaky)
+        if hidden == HIDDEN:
+            summary["rescued"] = paired_shares(joined(relu.r2) < COLLAPSED_R2, joined(leaky.r2) < COLLAPSED_R2)
+    for name, rows in trained[trained.variation != "none"].groupby("variation", sort=False):
+        summary["variations"][name] = describe(rows)
+    rai = frame[frame.variation == "rai born"].set_index("hidden")
+    summary["rai"] = {
+        "born_dead": fraction_interval(rai.constant[HIDDEN][0], rai.networks[HIDDEN]),
+        f"born_dead_{HIDDEN_TOO}_hidden": fraction_interval(rai.constant[HIDDEN_TOO][0], rai.networks[HIDDEN_TOO]),
+    }
     return summary
+
+
+def born_dead(frame: pd.DataFrame) -> dict:
+    """Return, by width and depth ("2x9"), the share of networks that are born dead, and the bounds of Lu et al."""
+    shares, bounds = {}, {}
+    for row in frame.itertuples():
+        for hidden in range(1, row.hidden + 1):
+            shares[f"{row.width}x{hidden}"] = fraction_interval(row.dead[hidden - 1], row.networks)
+            bounds[f"{row.width}x{hidden}"] = ensemble.born_dead_bounds(row.width, hidden)
+    return {"born_dead": shares, "bounds": bounds}
+
+
+def joined(column: pd.Series) -> np.ndarray:
+    """Return the numbers of all networks of several runs, one run after the other."""
+    return np.concatenate([floats(values) for values in column])
 
 
 def describe(runs: pd.DataFrame) -> dict:
     """Return the pooled fractions of runs that differ in their seed only."""
     n = int(runs.networks.sum())
-    total = {key: np.sum(np.array(runs[key].tolist()), axis=0) for key in ("collapsed", "fitted", "constant", "below")}
-    r2, left, right, value, spread = (
-        np.concatenate(runs[key].map(floats).to_list()) for key in ("r2", "left_range", "right_range", "value", "range")
-    )
-    constant = spread == 0
-    kind = kinds(r2, left, right)
+    counts = {key: np.sum(runs[key].tolist(), axis=0) for key in ("collapsed", "fitted", "constant", "below")}
+    kind = kinds(joined(runs.r2), joined(runs.left_range), joined(runs.right_range))
+    values_of_constant = joined(runs.value)[joined(runs.range) == 0]
+    by_epoch = {}
+    for i, epoch in enumerate(runs.epochs_seen.iloc[0]):
+        by_epoch[str(epoch)] = {
+            "collapsed": fraction_interval(counts["collapsed"][i], n),
+            "constant": fraction_interval(counts["constant"][i], n),
+        }
     return {
-        "collapsed": fraction_interval(total["collapsed"][-1], n),
+        "collapsed": fraction_interval(counts["collapsed"][-1], n),
         "collapsed_by_seed": [run.collapsed[-1] / run.networks for run in runs.itertuples()],
-        "born_dead": fraction_interval(total["constant"][0], n),
-        "constant": fraction_interval(total["constant"][-1], n),
-        "fitted": fraction_interval(total["fitted"][-1], n),
+        "born_dead": fraction_interval(counts["constant"][0], n),
+        "constant": fraction_interval(counts["constant"][-1], n),
+        "fitted": fraction_interval(counts["fitted"][-1], n),
         "half": fraction_interval(np.sum(kind == "half"), n),
-        "epochs": {
-            str(epoch): {key: fraction_interval(total[key][i], n) for key in ("collapsed", "constant", "fitted")}
-            for i, epoch in enumerate(runs.epochs_seen.iloc[0])
-        },
-        "below": total["below"][-1] / n,
-        "median_value_of_constant": float(np.median(value[constant])) if constant.any() else None,
+        "epochs": by_epoch,
+        "below": counts["below"][-1] / n,
+        "median_value_of_constant": float(np.median(values_of_constant)) if len(values_of_constant) else None,
     }
 
 

@@ -24,7 +24,7 @@ import typst
 
 from utils import machine
 from utils.cli import ROOT, Options, parse_args
-from utils.files import say, shown, write_whole
+from utils.files import say, short_path, write_whole
 
 BEGIN, END = "<!-- answers: written by report/build.py -->", "<!-- end of answers -->"
 # The same bytes for the same results: a fixed date in the PDF, and only the fonts that typst brings.
@@ -64,7 +64,7 @@ def compile_report(source: Path, options: Options, root: Path = ROOT) -> Path:
     except typst.TypstError as error:
         sys.exit(f"{source.stem}: {error.message}\n{error.diagnostic}")
     write_whole(target, lambda file: file.write(pdf))
-    say(f"{source.stem}: report in {shown(target)}")
+    say(f"{source.stem}: report in {short_path(target)}")
     return target
 
 

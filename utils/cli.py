@@ -51,7 +51,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse_args(doc: str, argv: list[str] | None = None, datasets: tuple[str, ...] = (), runs: bool = True) -> Options:
-    """Return the options in `argv` (default: the process's own); `doc` is the script's docstring, shown by --help.
+    """Return the options in `argv` (default: the process's own); `doc` is the script's docstring, short_path by --help.
 
     A script that works on several `datasets` has the flag --dataset too, which by default is the first of them. Without
     `runs` there are no flags that say how to run: nothing is.
@@ -102,7 +102,5 @@ def _add_flags_of_runs(parser):
     parser.add_argument(
         "--device", choices=DEVICES, default="auto", help="where to compute (default: on a GPU if there is one)"
     )
-    parser.add_argument(
-        "--ray", nargs="?", const="local", metavar="ADDRESS",
-        help="spread the runs over the Ray cluster there (without an address: one started on this machine)",
-    )  # fmt: skip
+    ray_help = "spread the runs over the Ray cluster there (without an address: one started on this machine)"
+    parser.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS", help=ray_help)

@@ -34,7 +34,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
             finally:
                 temporary.unlink(missing_ok=True)
     except OSError as error:
-        sys.exit(f"{shown(path)} could not be written ({error.strerror}); what was recorded before is kept.")
+        sys.exit(f"{short_path(path)} could not be written ({error.strerror}); what was recorded before is kept.")
 
 
 @contextlib.contextmanager
@@ -48,7 +48,7 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def shown(path: Path) -> Path:
+def short_path(path: Path) -> Path:
     """Return the path as a message names it: from the project's root where it is inside."""
     return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 

@@ -36,3 +36,17 @@ def fraction_interval(successes: int, n: int) -> dict:
     """Return {"fraction", "low", "high", "n"}: a share of n with Wilson's 95% interval."""
     interval = stats.binomtest(int(successes), int(n)).proportion_ci(CONFIDENCE, method="wilson")
     return {"fraction": successes / n, "low": interval.low, "high": interval.high, "n": int(n)}
+
+
+def paired_shares(first: np.ndarray, second: np.ndarray) -> dict:
+    """Return how much more often the first of two outcomes, yes or no, holds in the same n cases, (n,) each.
+
+    The difference of the shares is (b - c) / n, b and c counting the cases in which they differ; its interval is
+    Wald's for paired proportions (Agresti, Categorical Data Analysis, section 10.1), p McNemar's exact test.
+    """
+    b, c, n = int(np.sum(first & ~second)), int(np.sum(~first & second)), len(first)
+    difference = (b - c) / n
+    half = stats.norm.ppf((1 + CONFIDENCE) / 2) * np.sqrt(b + c - (b - c) ** 2 / n) / n
+    p = stats.binomtest(b, b + c).pvalue if b + c else 1.0
+    interval = {"fraction": difference, "low": difference - half, "high": difference + half, "n": n}
+    return {"difference": interval, "only_first": b, "only_second": c, "p": p}

@@ -1,6 +1,6 @@
 """How every figure looks and where it is saved: `figure, axes = subplots(1, 2)`, then `save(figure, stem, options)`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,15 @@ from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, StrMe
 from numpy.typing import ArrayLike
 
 from utils.cli import Options
-from utils.files import say, shown, write_whole
+from utils.files import say, short_path, write_whole
 
 STYLE = Path(__file__).with_name("report.mplstyle")
 WIDTH = 5.5  # inches: the report's column
 NARROW = 0.8 * WIDTH  # for single panels, which the report prints at 80% of the column
 
 # Okabe and Ito's colour-blind-safe palette; a variant has one color in every figure.
-BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
-)  # fmt: skip
+BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ORANGE, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
 LR_MIN, LR_MAX = r"$lr_\mathrm{min}$", r"$lr_\mathrm{max}$"  # in labels
 COLORS = {
     "perceptron": BLUE,
@@ -85,27 +84,36 @@ def in_ones_twos_and_fives(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def bounds(intervals: Iterable[dict]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the lower ends, the means or shares, and the upper ends of intervals, an array (n,) each."""
+    rows = [(row["low"], row["mean"] if "mean" in row else row["fraction"], row["high"]) for row in intervals]
+    low, mean, high = np.array(rows, float).reshape(-1, 3).T
+    return low, mean, high
+
+
 def show_interval(
     ax: Axes, x: ArrayLike, intervals: list[dict], color: str, label: str | None = None, **keywords: Any
 ) -> None:
     """Draw a line through the intervals' means over x, and a band from low to high."""
-    low, mean, high = (np.array([interval[key] for interval in intervals], float) for key in ("low", "mean", "high"))
+    low, mean, high = bounds(intervals)
     ax.plot(x, mean, color=color, label=label, **keywords)
     ax.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
 
 
 def show_seeds(
-    ax: Axes, curves: Iterable, color: str, first: int = 0, style: str = ".-", label: str | None = None
+    ax: Axes, curves: Collection, color: str, first: int = 0, style: str = ".-", label: str | None = None
 ) -> None:
     """Draw every seed's curve, thin, and their mean; `curves` (seeds, epochs), its first column epoch `first`.
 
     A curve that ends early (a diverged run) is drawn as far as it goes, and so is the mean of all.
     """
     length = max(len(curve) for curve in curves)
-    curves = np.array([[*curve, *[np.nan] * (length - len(curve))] for curve in curves], float)
-    epochs = np.arange(first, first + curves.shape[1])
-    ax.plot(epochs, curves.T, style.replace(".", ""), color=color, linewidth=0.4, alpha=0.6)
-    ax.plot(epochs, curves.mean(axis=0), style, color=color, label=label, markersize=3)
+    filled = np.full((len(curves), length), np.nan)
+    for row, curve in zip(filled, curves, strict=True):
+        row[: len(curve)] = curve
+    epochs = np.arange(first, first + length)
+    ax.plot(epochs, filled.T, style.replace(".", ""), color=color, linewidth=0.4, alpha=0.6)
+    ax.plot(epochs, filled.mean(axis=0), style, color=color, label=label, markersize=3)
 
 
 def show_end(ax: Axes, row: float, scores: Sequence[float], interval: dict, color: str) -> None:
@@ -146,5 +154,5 @@ def save(figure: Figure, name: str, options: Options, dataset: str | None = None
     vector = path.with_suffix(".svg")
     write_whole(vector, lambda file: figure.savefig(file, format="svg", metadata={"Date": None}))
     plt.close(figure)
-    say(f"{name}: figure in {shown(path)}")
+    say(f"{name}: figure in {short_path(path)}")
     return path

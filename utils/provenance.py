@@ -15,11 +15,11 @@ from utils.cli import ROOT
 
 def environment() -> dict:
     """Return what a record says of the versions and the commit it was computed with."""
-    found = {"python": platform.python_version(), "numpy": np.__version__, "commit": _commit()}
+    versions = {"python": platform.python_version(), "numpy": np.__version__, "commit": _commit()}
     for library in ("torch", "tensorflow"):
         if library in sys.modules:
-            found[library] = importlib.import_module(library).__version__
-    return found
+            versions[library] = importlib.import_module(library).__version__
+    return versions
 
 
 @functools.cache
@@ -50,12 +50,12 @@ def provenance(frame: pd.DataFrame) -> dict:
     """
     environments: dict[tuple, int] = {}
     commits: dict[str, int] = {}
-    for found in frame.environment:
+    for used in frame.environment:
         # "epoch_seconds": which question 4.4's growing-batch tests once recorded.
-        kept = {key: value for key, value in found.items() if key not in ("commit", "epoch_seconds")}
+        kept = {key: value for key, value in used.items() if key not in ("commit", "epoch_seconds")}
         key = tuple(sorted(kept.items()))
         environments[key] = environments.get(key, 0) + 1
-        commits[found["commit"]] = commits.get(found["commit"], 0) + 1
+        commits[used["commit"]] = commits.get(used["commit"], 0) + 1
     return {
         "runs": len(frame),
         "seconds": frame.seconds.sum(),

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from utils.cli import DEFAULTS, Options
-from utils.files import say, shown, write_whole
+from utils.files import say, short_path, write_whole
 
 LONGEST_NAME = 150  # bytes: file systems allow 255, of which half-written files have an ending of their own
 
@@ -55,7 +55,7 @@ def read_runs(stem: str, options: Options, **wanted: Any) -> pd.DataFrame:
         if (record := read_record(path)) is not None and wanted.items() <= record["config"].items()
     ]
     if not records:
-        sys.exit(f"{shown(folder)} has no record of {wanted}: run the script {stem}.py with the same flags first.")
+        sys.exit(f"{short_path(folder)} has no record of {wanted}: run the script {stem}.py with the same flags first.")
     return table(records).sort_values("seed", ignore_index=True)
 
 
@@ -72,7 +72,7 @@ def write_summary(stem: str, summary: dict, options: Options = DEFAULTS) -> Path
     """Write <results>/<stem>.json, keys sorted, numbers to six significant digits, and return its path."""
     path = options.results_dir / f"{stem}.json"
     write_json(path, to_json(summary, digits=6)[0], indent=1)
-    say(f"{stem}: summary in {shown(path)}")
+    say(f"{stem}: summary in {short_path(path)}")
     return path
 
 
@@ -85,11 +85,11 @@ def read_summary(stem: str, options: Options, keys: tuple[str, ...] = ()) -> dic
     try:
         summary = {**json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)}
     except FileNotFoundError:
-        sys.exit(f"{shown(path)} is missing: run the script {stem}.py with the same flags first.")
+        sys.exit(f"{short_path(path)} is missing: run the script {stem}.py with the same flags first.")
     except (ValueError, TypeError) as error:
-        sys.exit(f"{shown(path)} is not a summary ({error}): run the script {stem}.py again.")
+        sys.exit(f"{short_path(path)} is not a summary ({error}): run the script {stem}.py again.")
     if missing := set(keys) - set(summary):
-        sys.exit(f"{shown(path)} lacks {', '.join(sorted(missing))}: run the script {stem}.py again.")
+        sys.exit(f"{short_path(path)} lacks {', '.join(sorted(missing))}: run the script {stem}.py again.")
     return summary
 
 

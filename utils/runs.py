@@ -25,7 +25,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from utils.cli import Options
-from utils.files import UNFINISHED, locked, say, shown, warn
+from utils.files import UNFINISHED, locked, say, short_path, warn
 from utils.provenance import environment
 from utils.records import check_json, read_record, record_name, table, to_json, write_json
 
@@ -45,11 +45,11 @@ def run_all(
     """Run every config that has no valid record, and return all records as a table: a row a config, in order.
 
     A config is a flat dict of JSON values, "seed" included; its key "name", if there, names the record. `run`
-    returns a dict of JSON values or NumPy arrays; its keys "precision" and "device" go to the environment (without
-    them: NumPy's, float64 on the CPU). A record is valid exactly when its config equals
-    the requested one. With several `workers`, as many processes share the runs; `run` must then be picklable and see to
-    its own number of threads. On a Ray cluster (options.ray) a run asks for `threads` CPUs, and for `gpu_share` of a
-    GPU where there are any. Columns: the config's keys, the result's, "seconds" and "environment".
+    returns a dict of JSON values or NumPy arrays; its keys "precision" and "device" say what it computed in and where,
+    and go to the environment. A record is valid exactly when its config equals the requested one.
+    With several `workers`, as many processes share the runs; `run` must then be picklable and see to its own number of
+    threads. On a Ray cluster (options.ray) a run asks for `threads` CPUs, and for `gpu_share` of a GPU where there are
+    any. Columns: the config's keys, the result's, "seconds" and "environment".
     Ends the program with status 1 where a run raised (the others are recorded first), where with --replot a record is
     missing, and where the folder cannot be written; with 130 or 143 where it was interrupted, saying how to resume.
     With --fresh all records in the folder are set aside first, so that after an interruption the same command without
@@ -69,10 +69,10 @@ def run_all(
     todo = {path: config for path, config in paths.items() if options.fresh or read_record(path, config) is None}
     if options.replot and todo:
         names = ", ".join(path.stem for path in list(todo)[:5]) + (", ..." if len(todo) > 5 else "")
-        missing = f"{len(todo)} of {len(configs)} runs are not recorded in {shown(folder)} ({names})"
+        missing = f"{len(todo)} of {len(configs)} runs are not recorded in {short_path(folder)} ({names})"
         sys.exit(f"{stem}: {missing}; nothing drawn.")
     if not options.replot:
-        if blocked := [shown(path) for path in todo if path.is_dir()]:
+        if blocked := [short_path(path) for path in todo if path.is_dir()]:
             sys.exit(f"{stem}: {blocked[0]} is a folder, where a record should be; remove it. Nothing was run.")
         if options.ray is not None:
             attempts = _attempts_on_ray(run, todo, options, threads, gpu_share)
@@ -81,7 +81,7 @@ def run_all(
         _run(stem, todo, folder, attempts, pooled=workers > 1 and options.ray is None, fresh=options.fresh)
     records = [record for path, config in paths.items() if (record := read_record(path, config)) is not None]
     if len(records) < len(paths):
-        sys.exit(f"{stem}: {len(paths) - len(records)} records have vanished from {shown(folder)}; run it again.")
+        sys.exit(f"{stem}: {len(paths) - len(records)} records have vanished from {short_path(folder)}; run it again.")
     return table(records)
 
 
@@ -116,10 +116,10 @@ def progress(items: Iterable, total: int, label: str) -> Iterator:
 
 def _run(stem, todo, folder, attempts, pooled, fresh):
     if not todo:
-        say(f"{stem}: every run is recorded in {shown(folder)}")
+        say(f"{stem}: every run is recorded in {short_path(folder)}")
         return
     _clear_litter(folder)
-    say(f"{stem}: {len(todo)} runs to do, records in {shown(folder)}")
+    say(f"{stem}: {len(todo)} runs to do, records in {short_path(folder)}")
     if fresh:
         for path in folder.glob("*.json"):
             os.replace(path, f"{path}{REPLACED}")
@@ -229,13 +229,14 @@ def _check_config(config):
 
 
 def _take_environment(result):
-    """Take precision and device out of a run's result, and return them; NumPy's where it does not say."""
+    """Take precision and device out of a run's result, and return them."""
     if not isinstance(result, dict):
         raise TypeError(f"run returned {type(result).__name__}; a result is a dict of JSON values or arrays")
-    used = {"precision": result.pop("precision", "float64"), "device": result.pop("device", "cpu")}
-    for key, value in used.items():
-        if not isinstance(value, str):
-            raise TypeError(f"run returned {key} {value!r}; it must be a name")
+    used = {}
+    for key, example in (("precision", "float64"), ("device", "cpu")):
+        used[key] = result.pop(key, None)
+        if not isinstance(used[key], str):
+            raise TypeError(f"run returned the {key} {used[key]!r}; it must name what was used, such as {example!r}")
     return used
 
 

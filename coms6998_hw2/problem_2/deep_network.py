@@ -31,18 +31,18 @@ def build(inputs: int, scheme: str, seed: int, depth: int = DEPTH, width: int = 
     """Return the linear layers, drawn independently: inputs -> width, `depth` of width -> width, width -> 10."""
     generator = torch.Generator().manual_seed(seed)
     sizes = [inputs, *[width] * (depth + 1), CLASSES]
-    layers = nn.ModuleList(nn.Linear(*pair) for pair in pairwise(sizes))
-    for layer in layers:
-        nn.init.zeros_(layer.bias)
-        nn.init.normal_(
-            layer.weight, std=standard_deviation(scheme, layer.in_features, layer.out_features), generator=generator
-        )
+    layers = nn.ModuleList(nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes))
+    for layer, (fan_in, fan_out) in zip(layers, pairwise(sizes), strict=True):
+        std = standard_deviation(scheme, fan_in, fan_out)
+        nn.init.zeros_(layer.get_parameter("bias"))
+        nn.init.normal_(layer.get_parameter("weight"), std=std, generator=generator)
     return layers
 
 
 def forward(layers: nn.ModuleList, activation: str, x: torch.Tensor) -> tuple[torch.Tensor, list, list]:
     """Return the logits (n, 10) and the hidden layers' pre-activations and activations, each (n, width)."""
-    x, before, after = layers[0](x), [], []
+    before, after = [], []
+    x = layers[0](x)
     for layer in layers[1:-1]:
         before.append(layer(x))
         after.append(ACTIVATIONS[activation](before[-1]))

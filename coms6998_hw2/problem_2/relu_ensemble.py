@@ -37,10 +37,12 @@ def draw_layers(width: int, hidden: int, initialization: str, seed: int, network
         raise ValueError(f"initialization {initialization!r} is unknown; choose from {', '.join(INITIALIZATIONS)}")
     sizes = [1, *[width] * hidden, 1]
     drawn = [_draw_network(sizes, initialization, np.random.default_rng([seed, 0, k])) for k in networks]
-    return [
-        (torch.from_numpy(np.stack(weights, axis=-1)), torch.from_numpy(np.stack(biases, axis=-1)))
-        for weights, biases in ([zip(*layer, strict=True) for layer in zip(*drawn, strict=True)])
-    ]
+    layers = []
+    for number in range(len(sizes) - 1):
+        weights = np.stack([network[number][0] for network in drawn], axis=-1)
+        biases = np.stack([network[number][1] for network in drawn], axis=-1)
+        layers.append((torch.from_numpy(weights), torch.from_numpy(biases)))
+    return layers
 
 
 def _draw_network(sizes, initialization, rng):
@@ -101,13 +103,13 @@ def gradients(
     output, inputs, positive = _signals(layers, x, slope)
     error = output - y
     delta = share * (2 * error if power == 2 else error.sign())
-    found = []
+    by_layer = []
     for layer in reversed(range(len(layers))):
-        found.append(((delta[:, None] * inputs[layer]).sum(dim=-1), delta.sum(dim=-1)))
+        by_layer.append(((delta[:, None] * inputs[layer]).sum(dim=-1), delta.sum(dim=-1)))
         if layer:
             delta = (layers[layer][0][..., None] * delta[:, None]).sum(dim=0)
             delta = torch.where(positive[layer - 1], delta, slope * delta)
-    return found[::-1]
+    return by_layer[::-1]
 
 
 def train(
@@ -134,7 +136,7 @@ def train(
     kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimizer]
     stepper = kind(parameters, lr=learning_rate, fused=True)
     differentiate, was_compiled = compile_or_explain(gradients) if compiled else (gradients, lambda: False)
-    slope, power = torch.tensor(slope, dtype=x.dtype, device=x.device), {"mse": 2, "mae": 1}[loss]
+    slopes, power = torch.tensor(slope, dtype=x.dtype, device=x.device), {"mse": 2, "mae": 1}[loss]
     n = x.shape[1]
     updates = -(-n // batch_size)
     # One shape for all batches, so that one compilation serves them all: the last is padded with points of no weight.
@@ -146,9 +148,9 @@ def train(
         order = torch.from_numpy(np.resize(draw_order(n, seed, epoch), updates * batch_size)).to(x.device)
         batches = (t[order].unflatten(0, (updates, batch_size)).mT.contiguous() for t in by_point)
         for x_batch, y_batch, weights in zip(*batches, share, strict=True):
-            found = differentiate(layers, x_batch, y_batch, weights, slope, power)
-            for parameter, gradient in zip(parameters, (g for pair in found for g in pair), strict=True):
-                parameter.grad = gradient
+            by_layer = differentiate(layers, x_batch, y_batch, weights, slopes, power)
+            for (weight, bias), (weight_gradient, bias_gradient) in zip(layers, by_layer, strict=True):
+                weight.grad, bias.grad = weight_gradient, bias_gradient
             stepper.step()
         after_epoch(epoch, layers)
     return was_compiled()

@@ -6,56 +6,77 @@ figure = draw(frame, summary)      frame: p2_2_dying_relu's runs; summary: what 
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.axes import Axes
 
 from coms6998_hw2.problem_2.relu_ensemble import HALF_INTERVAL, TARGETS
 from utils import plotting
 
 LABELS = {"relu": "ReLU", "leaky": "leaky ReLU (0.01)"}
+COLORS = {"relu": plotting.BLUE, "leaky": plotting.VERMILION}
 
 
 def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the main figure: collapse against epochs and threshold, born dead against depth, examples of each kind."""
-    figure, ((epochs, threshold), (depth, fits)) = plotting.subplots(2, 2, height=5.0)
+    figure, axes = plotting.subplots(2, 2, height=5.0)
+    draw_epochs(axes[0, 0], summary)
+    draw_thresholds(axes[0, 1], summary)
+    draw_depths(axes[1, 0], summary)
+    draw_examples(axes[1, 1], frame[(frame.variation == "none") & (frame.slope == 0)].iloc[0].examples)
+    plotting.label_panels(axes)
+    return figure
+
+
+def draw_epochs(ax: Axes, summary: dict) -> None:
+    """Draw the share of networks that have collapsed, and that are exactly constant, against the epoch."""
     for name, label in LABELS.items():
-        numbers, color = summary[name], plotting.COLORS[name]
+        by_epoch = {int(epoch): shares for epoch, shares in summary[name]["epochs"].items() if epoch != "0"}
         for key, style in (("collapsed", "-"), ("constant", ":")):
-            shown = {int(epoch): value[key] for epoch, value in numbers["epochs"].items() if epoch != "0"}
-            low, mean, high = (
-                np.array([value[bound] for value in shown.values()]) for bound in ("low", "fraction", "high")
-            )
-            epochs.plot(list(shown), mean, color=color, linestyle=style, marker="o")
-            epochs.fill_between(list(shown), low, high, color=color, alpha=0.2, linewidth=0)
-        epochs.plot([], [], color=color, marker="o", label=label)
-        threshold.plot(summary["protocol"]["thresholds"], numbers["below"], color=color, label=label)
-    epochs.plot([], [], "-", color="0.4", label="$R^2 < 0.01$")
-    epochs.plot([], [], ":", color="0.4", label="exactly constant")
-    epochs.axhline(0.9, color=plotting.BLACK, linewidth=0.6, linestyle="--")
-    epochs.set(xlabel="epoch", ylabel="fraction of networks", xscale="log", ylim=(0, 1.02))
-    epochs.set_xticks(list(shown), list(shown), minor=False)
-    epochs.minorticks_off()
-    epochs.legend(loc="lower left")
-    threshold.set(
-        xlabel="threshold on the output's relative range", ylabel="fraction below", xscale="log", ylim=(0, 1.02)
-    )
-    threshold.legend(loc="center left")
+            intervals = [shares[key] for shares in by_epoch.values()]
+            plotting.show_interval(ax, list(by_epoch), intervals, COLORS[name], linestyle=style, marker="o")
+        ax.plot([], [], color=COLORS[name], marker="o", label=label)
+    ax.plot([], [], "-", color="0.4", label="$R^2 < 0.01$")
+    ax.plot([], [], ":", color="0.4", label="exactly constant")
+    ax.axhline(0.9, color=plotting.BLACK, linewidth=0.6, linestyle="--")
+    ax.set(xlabel="epoch", ylabel="fraction of networks", xscale="log", ylim=(0, 1.02))
+    ax.set_xticks(list(by_epoch), [str(epoch) for epoch in by_epoch], minor=False)
+    ax.minorticks_off()
+    ax.legend(loc="lower left")
+
+
+def draw_thresholds(ax: Axes, summary: dict) -> None:
+    """Draw the share of networks whose output's range is below a threshold, against the threshold."""
+    for name, label in LABELS.items():
+        ax.plot(summary["protocol"]["thresholds"], summary[name]["below"], color=COLORS[name], label=label)
+    ax.set(xlabel="threshold on the output's relative range", ylabel="fraction below", xscale="log", ylim=(0, 1.02))
+    ax.legend(loc="center left")
+
+
+def draw_depths(ax: Axes, summary: dict) -> None:
+    """Draw the probability to be born dead against the number of hidden layers, with the theory's bounds."""
     _, layers = simulated(summary)
     for width, color in ((2, plotting.BLUE), (3, plotting.VERMILION), (5, plotting.GREEN), (10, plotting.PURPLE)):
         low, high = np.array([summary["bounds"][f"{width}x{hidden}"] for hidden in layers]).T
-        depth.fill_between(layers, low, high, color=color, alpha=0.25, linewidth=0)
-        depth.plot(layers, [summary["born_dead"][f"{width}x{hidden}"]["fraction"] for hidden in layers], color=color,
-                   label=f"width {width}")  # fmt: skip
-    depth.set(xlabel="hidden layers", ylabel="probability to be born dead", ylim=(0, 1.02))
-    depth.legend()
+        shares = [summary["born_dead"][f"{width}x{hidden}"]["fraction"] for hidden in layers]
+        ax.fill_between(layers, low, high, color=color, alpha=0.25, linewidth=0)
+        ax.plot(layers, shares, color=color, label=f"width {width}")
+    ax.set(xlabel="hidden layers", ylabel="probability to be born dead", ylim=(0, 1.02))
+    ax.legend()
+
+
+def draw_examples(ax: Axes, curves: dict) -> None:
+    """Draw the target and the output of one network of each kind: `curves` by kind, on 101 points of the interval."""
     grid = np.linspace(-HALF_INTERVAL, HALF_INTERVAL, 101)
-    fits.plot(grid, np.abs(grid), color=plotting.BLACK, linewidth=3, alpha=0.25, label="target $|x|$")
-    shown = frame[(frame.variation == "none") & (frame.slope == 0)].iloc[0].examples
-    for kind, color in (("collapsed", plotting.BLUE), ("half", plotting.ORANGE), ("alive", plotting.GREEN)):
-        if kind in shown:
-            fits.plot(grid, shown[kind], color=color, label={"half": "half-collapsed"}.get(kind, kind), linewidth=1)
-    fits.set(xlabel="$x$", ylabel="output")
-    fits.legend(loc="upper center")
-    plotting.label_panels(np.array([epochs, threshold, depth, fits]))
-    return figure
+    ax.plot(grid, np.abs(grid), color=plotting.BLACK, linewidth=3, alpha=0.25, label="target $|x|$")
+    kinds = (
+        ("collapsed", "collapsed", plotting.BLUE),
+        ("half", "half-collapsed", plotting.ORANGE),
+        ("alive", "alive", plotting.GREEN),
+    )
+    for kind, label, color in kinds:
+        if kind in curves:
+            ax.plot(grid, curves[kind], color=color, label=label, linewidth=1)
+    ax.set(xlabel="$x$", ylabel="output")
+    ax.legend(loc="upper center")
 
 
 def draw_map(summary: dict) -> plotting.Figure:
@@ -75,27 +96,29 @@ def draw_map(summary: dict) -> plotting.Figure:
 def draw_values(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return where the constant networks sit on three targets or losses, and the collapse against the leak's slope."""
     figure, axes = plotting.subplots(1, 4, height=2.2)
-    shown = {"none": "$|x|$, MSE", "x_sin_5x": "$x\\,\\sin 5x$, MSE", "x_sin_5x mae": "$x\\,\\sin 5x$, MAE"}
+    titles = {"none": "$|x|$, MSE", "x_sin_5x": "$x\\,\\sin 5x$, MSE", "x_sin_5x mae": "$x\\,\\sin 5x$, MAE"}
     x = torch.linspace(-HALF_INTERVAL, HALF_INTERVAL, 100_001, dtype=torch.float64)
-    for ax, (variation, title) in zip(axes[0], shown.items(), strict=False):
+    for ax, (variation, title) in zip(axes[0], titles.items(), strict=False):
         row = frame[(frame.variation == variation) & (frame.slope == 0)].iloc[0]
         constant = floats(row.range) == 0
         y = TARGETS[row.target](x).numpy()  # whose mean does not depend on torch's number of threads
-        ends = sorted([float(y.mean()) - 0.25, float(y.mean()) + 0.25])
-        ax.hist(np.clip(floats(row.value)[constant], *ends), bins=40, range=ends, color=plotting.BLUE)
+        least, greatest = float(y.mean()) - 0.25, float(y.mean()) + 0.25
+        values = np.clip(floats(row.value)[constant], least, greatest)
+        ax.hist(values, bins=40, range=(least, greatest), color=plotting.BLUE)
         ax.axvline(y.mean(), color=plotting.VERMILION, linewidth=0.8, label="mean")
         ax.axvline(np.median(y), color=plotting.BLACK, linewidth=0.8, linestyle="--", label="median")
         ax.set(title=title, xlabel="output", yscale="log")
     axes[0, 0].set_ylabel("constant networks")
     figure.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside lower left", ncols=2)
-    slopes = {0.0: summary["relu"], summary["protocol"]["slope"]: summary["leaky"]} | {
-        float(name.removeprefix("slope ")): value for name, value in summary["variations"].items() if "slope " in name
-    }
+    by_slope = {0.0: summary["relu"], summary["protocol"]["slope"]: summary["leaky"]}
+    for name, numbers in summary["variations"].items():
+        if name.startswith("slope "):
+            by_slope[float(name.removeprefix("slope "))] = numbers
+    slopes = sorted(by_slope)
     ax = axes[0, 3]
     for key, color in (("collapsed", plotting.VERMILION), ("fitted", plotting.GREEN)):
-        ax.plot(
-            sorted(slopes), [slopes[s][key]["fraction"] for s in sorted(slopes)], marker="o", color=color, label=key
-        )
+        shares = [by_slope[slope][key]["fraction"] for slope in slopes]
+        ax.plot(slopes, shares, marker="o", color=color, label=key)
     ax.set(xlabel="slope", ylabel="fraction", ylim=(0, 1.02))
     ax.set_xscale("symlog", linthresh=1e-3)
     ax.set_xticks([0, 1e-3, 1e-2, 1e-1], ["0", ".001", ".01", ".1"])
@@ -103,8 +126,6 @@ def draw_values(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     ax.set_xlim(-2e-4, 0.5)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower right", ncols=2)
     plotting.label_panels(axes)
-    for ax, title in zip(axes[0], shown.values(), strict=False):
-        ax.set_title(title)
     return figure
 
 

@@ -1,0 +1,100 @@
+"""The figures of question 2.1: signals, gradients and training with each initialization, and the layers' violins.
+
+figure = draw(frame, summary)      frame: p2_1_vanishing_gradients's runs; summary: what its `summarise` makes of them
+"""
+
+import numpy as np
+import pandas as pd
+
+from coms6998_hw2.problem_2.deep_network import DEPTH
+from utils import plotting
+
+LABELS = {
+    "glorot": "Glorot",
+    "he": "He",
+    "0.01": r"$\sigma$ = 0.01",
+    "0.05": r"$\sigma$ = 0.05",
+    "0.1": r"$\sigma$ = 0.1",
+    "0.14": r"$\sigma$ = 0.14",
+    "0.28": r"$\sigma$ = 0.28",
+    "1": r"$\sigma$ = 1",
+}
+COLORS = {
+    "glorot": plotting.BLACK,
+    "he": plotting.PURPLE,
+    "0.01": plotting.SKY,
+    "0.05": plotting.BLUE,
+    "0.1": plotting.GREEN,
+    "0.14": plotting.ORANGE,
+    "0.28": plotting.VERMILION,
+    "1": "#7F3C00",  # brown: the palette has one color too few
+}
+WITH_VIOLINS = ["0.01", "0.1", "1", "glorot", "he"]  # too small, about right, too large, and the remedies
+
+
+def stacked(column: pd.Series) -> np.ndarray:
+    """Return a column of lists as an array (rows, length); what is null in a record is NaN."""
+    return np.array(column.tolist(), dtype=float)
+
+
+def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
+    """Return the main figure, a column each activation: signal and gradient with the theory, and training loss."""
+    figure, axes = plotting.subplots(3, 3, height=5.8, sharey="row")
+    frame = frame[frame.depth == DEPTH]
+    layers = np.arange(1, DEPTH + 1)
+    for column, (activation, rows) in zip(axes.T, frame.groupby("activation", sort=False), strict=True):
+        signals, gradients, training = column
+        for scheme, runs in rows.groupby("scheme", sort=False):
+            color, numbers = COLORS[scheme], summary[f"{activation}_{scheme}"]
+            style = {"color": color, "linestyle": "none", "marker": "o", "label": LABELS[scheme]}
+            signals.plot(layers, [layer["mean"] for layer in numbers["rms_preactivation"]], **style)
+            signals.plot(layers, numbers["rms_preactivation_theory"], color=color, linewidth=0.8)
+            gradients.plot(layers, [layer["mean"] for layer in numbers["relative_gradient"]], **style)
+            gradients.plot(layers, numbers["relative_gradient_theory"], color=color, linewidth=0.8)
+            losses = stacked(runs.train_loss)
+            training.plot(losses.T, color=color, linewidth=0.5, alpha=0.5)
+            training.plot(losses.mean(axis=0), color=color)
+        title = "ReLU" if activation == "relu" else activation
+        signals.set(title=title, yscale="log", xlabel="hidden layer", xticks=layers)
+        gradients.set(yscale="log", xlabel="hidden layer", xticks=layers)
+        training.set(xlabel="epoch", yscale="log", ylim=(1e-2, 20), xticks=range(losses.shape[1]))
+    for ax, label in zip(axes[:, 0], ("pre-activation (rms)", "gradient / layer 5's", "training loss"), strict=True):
+        ax.set_ylabel(label)
+    plotting.label_panels(axes)
+    axes[0, 0].plot([], [], color="0.4", linewidth=0.8, label="theory")
+    handles = {}  # by label: several panels show the same setting
+    for ax in axes[0]:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles[label] = handle
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5)
+    return figure
+
+
+def draw_violins(frame: pd.DataFrame, activation: str) -> plotting.Figure:
+    """Return one activation's violins of the first seed, layers 1 to 5: a row for each telling initialization."""
+    rows = frame[(frame.activation == activation) & (frame.depth == DEPTH) & (frame.seed == frame.seed.min())]
+    rows = rows[rows.scheme.isin(WITH_VIOLINS)]
+    figure, axes = plotting.subplots(len(rows), 4, height=0.5 * len(rows) + 0.5, sharex=True)
+    layers = np.arange(1, DEPTH + 1)
+    for line, row in zip(axes, rows.itertuples(), strict=True):
+        columns = (
+            row.quantiles_preactivation,
+            row.quantiles_activation,
+            row.quantiles_gradient_activation,
+            row.quantiles_gradient_weight,
+        )
+        for ax, column in zip(line, columns, strict=True):
+            values = np.array(column, dtype=float)
+            plotting.show_violins(ax, list(layers), list(values), COLORS[row.scheme])
+            ax.ticklabel_format(axis="y", scilimits=(-2, 2))
+            ax.tick_params(labelsize=6)
+            ax.locator_params(axis="y", nbins=3)
+            ax.yaxis.get_offset_text().set_fontsize(6)
+        line[0].set_ylabel(LABELS[row.scheme], fontsize=7)
+    titles = ("pre-activation", "activation", "gradient (activation)", "gradient (weight)")
+    for ax, title in zip(axes[0], titles, strict=True):
+        ax.set_title(title)
+    axes[-1, 0].set_xticks(layers)
+    figure.align_ylabels(axes[:, 0])
+    figure.supxlabel("hidden layer", fontsize=8)
+    return figure
