@@ -58,24 +58,15 @@ class LeNet5(nn.Module):
         """Return the logits (n, 10) of images (n, 1, 32, 32)."""
         return self.output(self.f6(self.c5(self.c3(self.c1(self.input(images))))))
 
-    def batch_norms(self) -> dict[str, nn.Module]:
-        """Return the batch norms by the name of their layer: input, c1, c3, c5, f6, as far as they are there."""
-        return {
-            layer: module
-            for layer, part in self.named_children()
-            for module in part.modules()
-            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))
-        }
-
 
 class MiniGoogLeNet(nn.Module):
     """The small Inception network of Zhang et al. (2017, figure 3), as in Rosebrock's posts of 2019."""
 
-    def __init__(self, channels: int = 1, classes: int = 10):
+    def __init__(self):
         """Build the layers and draw Glorot's uniform weights, as Keras does."""
         super().__init__()
         self.stages = nn.Sequential(
-            _convolution(channels, 96, 3),
+            _convolution(1, 96, 3),
             _Inception(96, 32, 32),
             _Inception(64, 32, 48),
             _Downsample(80, 80),
@@ -89,15 +80,24 @@ class MiniGoogLeNet(nn.Module):
             nn.AvgPool2d(7),
             nn.Flatten(),
             nn.Dropout(0.5),
-            nn.Linear(336, classes),
+            nn.Linear(336, 10),
         )
         _draw_weights(self, nn.init.xavier_uniform_)
-        if (channels, classes) == (1, 10):
-            _check_size(self, MINI_GOOGLENET_PARAMETERS)
+        _check_size(self, MINI_GOOGLENET_PARAMETERS)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the logits (n, classes) of images (n, channels, 32, 32)."""
+        """Return the logits (n, 10) of images (n, 1, 32, 32)."""
         return self.stages(images)
+
+
+def batch_norms(model: nn.Module) -> dict[str, nn.BatchNorm1d | nn.BatchNorm2d]:
+    """Return LeNet-5's batch norms by the name of their layer: input, c1, c3, c5, f6, as far as they are there."""
+    norms = {}
+    for layer, part in model.named_children():
+        for module in part.modules():
+            if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
+                norms[layer] = module
+    return norms
 
 
 def _convolution(channels, filters, size, stride=1, padding="same"):

@@ -238,12 +238,12 @@ def summarise(frame: pd.DataFrame) -> dict:
     summary = {
         "protocol": {key: first[key] for key in ("dataset", "images", "epochs", "learning_rate", "batch_size")}
         | {
-            "validation": data.held_out(first.images),
+            "validation": data.validation_size(first.images),
             "rates": sorted(set(grid.learning_rate)),
             "tuned_epochs": grid.epochs.iloc[0],
             "momentum": MOMENTUM,
             "norm_of_v": WEIGHT_DEVIATION * (FILTERS * (side // POOL) ** 2) ** 0.5,
-            "watched": min(WATCHED, data.held_out(first.images)),
+            "watched": min(WATCHED, data.validation_size(first.images)),
         },
         "test_accuracy": {mode: mean_interval(accuracy[mode]) for mode in NORMALIZATIONS},
         "test_loss": {mode: mean_interval(loss[mode]) for mode in NORMALIZATIONS},
@@ -295,7 +295,7 @@ def summarise(frame: pd.DataFrame) -> dict:
         row["none_minus_layer"] = mean_interval(scores["none"] - scores["layer"])
         if "batch" in scores:
             row["layer_minus_batch"] = mean_interval(scores["layer"] - scores["batch"])
-        row["updates"] = (first.images - data.held_out(first.images)) // batch_size
+        row["updates"] = (first.images - data.validation_size(first.images)) // batch_size
         summary["batch_size"][str(batch_size)] = row
     return summary
 

@@ -64,18 +64,18 @@ def split(labels: np.ndarray, validation: int, seed: int) -> tuple[np.ndarray, n
     from sklearn.model_selection import train_test_split
 
     indices = np.arange(len(labels))
-    training, held_out = train_test_split(indices, test_size=validation, stratify=labels, random_state=seed)
-    return np.sort(training), np.sort(held_out)
+    training, held = train_test_split(indices, test_size=validation, stratify=labels, random_state=seed)
+    return np.sort(training), np.sort(held)
 
 
-def held_out(images: int) -> int:
+def validation_size(images: int) -> int:
     """Return how many of so many training images are kept for validation: 5,000, or a tenth if that is fewer."""
     return min(VALIDATION, images // 10)
 
 
 def hold_out(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the sorted indices (training, validation) of the split that all scripts and seeds share."""
-    return split(labels, held_out(len(labels)), SPLIT_SEED)
+    return split(labels, validation_size(len(labels)), SPLIT_SEED)
 
 
 def resolve(configs: list[dict], options: Options) -> list[dict]:

@@ -9,6 +9,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from coms6998_hw2.models import batch_norms
 from utils.training import Trainer
 
 
@@ -18,37 +19,54 @@ def inputs_of(trainer: Trainer, pixels: torch.Tensor, kinds: type | tuple[type, 
 
     A convolution's maps count each position as a sample.
     """
-    found, hooks = {}, []
+    inputs, hooks = {}, []
     for layer, part in trainer.model.named_children():
         for module in part.modules():
             if isinstance(module, kinds):
 
-                def keep(_, inputs, layer=layer):
-                    x = inputs[0].cpu().double()
-                    found[layer] = x.transpose(1, -1).flatten(0, -2) if x.ndim == 4 else x
+                def keep(_, arguments, layer=layer):
+                    x = arguments[0].cpu().double()
+                    inputs[layer] = x.transpose(1, -1).flatten(0, -2) if x.ndim == 4 else x
 
                 hooks.append(module.register_forward_pre_hook(keep))
     trainer.model.eval()
     trainer.logits(pixels)
     for hook in hooks:
         hook.remove()
-    return found
+    return inputs
 
 
-def drift(statistics: list[dict], of: str = "mean") -> dict[str, list[float]]:
+def of_units(trainer: Trainer, pixels: torch.Tensor, trained_on: torch.Tensor, moments: list[dict]) -> dict:
+    """Return what questions 3.1 to 3.3 ask of a trained LeNet-5's units, and the learned gamma and beta, by layer.
+
+    pixels (n, 1, h, w): images on which correlations are measured; `trained_on`: those on which the variance is
+    compared with the running one; `moments`: of the activations' inputs after each epoch, as `drift` takes them.
+    """
+    outputs = inputs_of(trainer, pixels, nn.Linear)  # what a layer gives is what the next one receives
+    norms = batch_norms(trainer.model)
+    return {
+        "drift": drift(moments),
+        "deviation_drift": drift(moments, of="deviation"),
+        "correlation": {"c5": co_adaptation(outputs["f6"]), "f6": co_adaptation(outputs["output"])},
+        "gamma": {layer: norm.weight.tolist() for layer, norm in norms.items()},
+        "beta": {layer: norm.bias.tolist() for layer, norm in norms.items()},
+        "variance_shift": variance_shift(trainer, trained_on),
+    }
+
+
+def drift(moments: list[dict], of: str = "mean") -> dict[str, list[float]]:
     """Return, by layer and from epoch to epoch, the mean over units of |change of the mean| / standard deviation.
 
-    `statistics`: for each epoch, by layer, the means and standard deviations (units,) of what the activation receives;
+    `moments`: for each epoch, by layer, the means and standard deviations (units,) of what the activation receives;
     `of`: "mean", or "deviation" for |change of the standard deviation| / standard deviation.
     """
-    moment = ("mean", "deviation").index(of)
-    return {
-        layer: [
-            float(((after[layer][moment] - before[layer][moment]).abs() / before[layer][1].clamp(min=1e-12)).mean())
-            for before, after in pairwise(statistics)
-        ]
-        for layer in statistics[0]
-    }
+    changes: dict[str, list[float]] = {layer: [] for layer in moments[0]}
+    for before, after in pairwise(moments):
+        for layer, (old_mean, old_deviation) in before.items():
+            new_mean, new_deviation = after[layer]
+            change = new_mean - old_mean if of == "mean" else new_deviation - old_deviation
+            changes[layer].append(float((change.abs() / old_deviation.clamp(min=1e-12)).mean()))
+    return changes
 
 
 def noise_of_running_mean(batch_size: int, momentum: float = 0.9) -> float:
@@ -69,8 +87,9 @@ def co_adaptation(activations: torch.Tensor) -> float:
 
 def variance_shift(trainer: Trainer, pixels: torch.Tensor) -> dict[str, float]:
     """Return, by layer, the mean over units of the variance that a batch norm receives over its running variance."""
-    norms = trainer.model.batch_norms()
-    return {
-        layer: float((x.var(0) / norms[layer].running_var.cpu().double()).mean())
-        for layer, x in inputs_of(trainer, pixels, (nn.BatchNorm1d, nn.BatchNorm2d)).items()
-    }
+    norms = batch_norms(trainer.model)
+    shifts = {}
+    for layer, x in inputs_of(trainer, pixels, (nn.BatchNorm1d, nn.BatchNorm2d)).items():
+        running = norms[layer].state_dict()["running_var"].cpu().double()
+        shifts[layer] = float((x.var(0) / running).mean())
+    return shifts

@@ -5,6 +5,7 @@ figure = draw(frame, summary)      frame: p3_lenet5's runs; summary: what its `s
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from utils import plotting
 
@@ -16,6 +17,14 @@ LABELS = {
     "bn_dropout": "batch norm + dropout",
     "dropout_bn": "dropout, then batch norm",
 }
+COLORS = {
+    "none": plotting.BLACK,
+    "bn": plotting.BLUE,
+    "bn_input": plotting.SKY,
+    "dropout": plotting.VERMILION,
+    "bn_dropout": plotting.GREEN,
+    "dropout_bn": plotting.PURPLE,
+}
 STYLES = dict.fromkeys(LABELS, "-") | {"bn_input": "--"}  # it lies on "bn", which should be seen below it
 LAYERS = ("c1", "c3", "c5", "f6")
 
@@ -25,13 +34,13 @@ def chosen(
 ) -> pd.DataFrame:
     """Return the runs of a variant at its own rate or another, on all images or fewer, for their usual epochs."""
     protocol = summary["protocol"]
-    size = summary["images"].get(str(images)) or {**protocol, "learning_rate": summary["learning_rate"]}
-    return frame[
-        (frame.variant == variant)
-        & (frame.learning_rate == (rate or size["learning_rate"][variant]))
-        & (frame.images == (images or protocol["images"]))
-        & (frame.epochs == size["epochs"])
-    ]
+    if images is None or images == protocol["images"]:
+        images, epochs, rates = protocol["images"], protocol["epochs"], summary["learning_rate"]
+    else:
+        fewer = summary["images"][str(images)]
+        epochs, rates = fewer["epochs"], fewer["learning_rate"]
+    rows = frame[(frame.variant == variant) & (frame.images == images) & (frame.epochs == epochs)]
+    return rows[rows.learning_rate == (rate or rates[variant])]
 
 
 def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
@@ -39,7 +48,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     figure, axes = plotting.subplots(1, 3, height=2.7)
     axes[0, 1].sharey(axes[0, 0])
     for row, variant in enumerate(LABELS):
-        rows, color = chosen(frame, summary, variant), plotting.COLORS[variant]
+        rows, color = chosen(frame, summary, variant), COLORS[variant]
         for ax, key in zip(axes[0, :2], ("train_loss", "validation_loss"), strict=True):
             style = STYLES[variant] if variant == "bn_input" else "." + STYLES[variant]
             plotting.show_seeds(ax, rows[key], color, first=1, style=style, label=LABELS[variant])
@@ -54,7 +63,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     return figure
 
 
-def _name_rows(ax) -> None:
+def _name_rows(ax: Axes) -> None:
     """Label a row for each variant, the first on top."""
     ax.set_yticks(range(len(LABELS)), LABELS.values(), fontsize=6)
     ax.invert_yaxis()
@@ -70,13 +79,13 @@ def draw_violins(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
             for position, layer in enumerate(layers):
                 values = [value for run in rows[key] for value in run.get(layer, [])]
                 if len(values) > len(rows):
-                    color = plotting.COLORS[variant]
+                    color = COLORS[variant]
                     plotting.show_violins(ax, [position + offset], [np.array(values)], color, width=0.36)
                 elif values:  # the input's norm has one gamma and one beta: a point for each seed
-                    ax.plot([position + offset] * len(values), values, "o", color=plotting.COLORS[variant])
+                    ax.plot([position + offset] * len(values), values, "o", color=COLORS[variant])
             ax.set_ylabel({"gamma": r"$\gamma$ (scale)", "beta": r"$\beta$ (shift)"}[key])
     for variant in ("bn", "bn_input"):
-        axes[0, 0].plot([], [], "s", color=plotting.COLORS[variant], label=LABELS[variant])
+        axes[0, 0].plot([], [], "s", color=COLORS[variant], label=LABELS[variant])
     axes[0, 0].legend()
     axes[1, 0].set_xticks(range(len(layers)), [layer if layer == "input" else layer.upper() for layer in layers])
     axes[1, 0].set_xlim(-0.5, len(layers) - 0.5)
@@ -88,19 +97,18 @@ def draw_causes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return question 3.1's figure: correlation between units, drift of the activations' inputs, variance shift."""
     figure, axes = plotting.subplots(1, 3, height=2.7)
     for row, variant in enumerate(LABELS):
-        rows, color = chosen(frame, summary, variant, summary["protocol"]["common_rate"]), plotting.COLORS[variant]
+        rows, color = chosen(frame, summary, variant, summary["protocol"]["common_rate"]), COLORS[variant]
         scores = [run["f6"] for run in rows.correlation]
         plotting.show_end(axes[0, 0], row, scores, summary["correlation"][variant]["f6"], color)
         if variant in ("none", "bn", "dropout"):
             plotting.show_seeds(axes[0, 1], [run["c5"] for run in rows.drift], color, first=2)
         shift = summary["variance_shift"][variant]
-        shown = [position for position, layer in enumerate(LAYERS) if layer in shift]
-        if shown:
-            plotting.show_interval(
-                axes[0, 2], shown, [shift[LAYERS[i]] for i in shown], color, marker="o", linestyle=STYLES[variant]
-            )
+        if shift:  # of the variants with batch norm
+            intervals = [shift[layer] for layer in LAYERS]
+            style = {"marker": "o", "linestyle": STYLES[variant]}
+            plotting.show_interval(axes[0, 2], range(len(LAYERS)), intervals, color, **style)
     for variant in LABELS:
-        axes[0, 1].plot([], [], STYLES[variant], color=plotting.COLORS[variant], label=LABELS[variant])
+        axes[0, 1].plot([], [], STYLES[variant], color=COLORS[variant], label=LABELS[variant])
     _name_rows(axes[0, 0])
     axes[0, 0].set_xlabel("mean |correlation|, F6")
     axes[0, 1].set(xlabel="epoch", ylabel="drift of C5's mean (s.d.)", yscale="log")
@@ -119,12 +127,11 @@ def draw_images(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     scores[protocol["images"]] = summary["test_accuracy"]
     order = sorted(scores)
     for variant, beside in zip(LABELS, np.geomspace(0.75, 1 / 0.75, len(LABELS)), strict=True):
-        color, x = plotting.COLORS[variant], np.array(order) * beside
-        low, mean, high = (
-            1 - np.array([scores[n][variant][key] for n in order], float) for key in ("high", "mean", "low")
-        )
-        ax.errorbar(x, mean, [mean - low, high - mean], color=color, label=LABELS[variant], linestyle=STYLES[variant],
-                    linewidth=0.5, elinewidth=1.2, marker="o", markersize=3)  # fmt: skip
+        color, x = COLORS[variant], np.array(order) * beside
+        low, accuracy, high = plotting.bounds([scores[n][variant] for n in order])
+        style = {"linestyle": STYLES[variant], "linewidth": 0.5, "elinewidth": 1.2, "marker": "o", "markersize": 3}
+        bars = [high - accuracy, accuracy - low]
+        ax.errorbar(x, 1 - accuracy, bars, color=color, label=LABELS[variant], **style)
         for n, position in zip(order, x, strict=True):
             errors = 1 - chosen(frame, summary, variant, images=n).test_accuracy
             ax.plot([position * 1.04] * len(errors), errors, ".", color=color, alpha=0.6, markersize=3)

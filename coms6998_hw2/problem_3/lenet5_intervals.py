@@ -4,11 +4,26 @@ scores = {variant: test accuracies (seeds,), ...};  differences(scores)["bn_minu
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from coms6998_hw2.problem_3 import layer_statistics
 from utils.intervals import mean_interval
+
+PAIRS = [  # whose differences the report gives
+    ("bn", "none"),
+    ("bn_input", "bn"),
+    ("dropout", "none"),
+    ("dropout", "bn"),
+    ("dropout", "bn_input"),
+    ("bn_dropout", "bn"),
+    ("bn_dropout", "dropout"),
+    ("dropout_bn", "bn"),
+    ("dropout_bn", "dropout"),
+    ("dropout_bn", "bn_dropout"),
+]
 
 
 def best_rates(frame: pd.DataFrame, images: int, epochs: int, seeds: Sequence[int]) -> dict[str, float]:
@@ -26,10 +41,59 @@ def best_rates(frame: pd.DataFrame, images: int, epochs: int, seeds: Sequence[in
 
 def at_rates(frame: pd.DataFrame, rates: dict[str, float]) -> dict[str, pd.DataFrame]:
     """Return each variant's runs at its rate, by seed."""
-    return {
-        variant: frame[(frame.variant == variant) & (frame.learning_rate == rate)].set_index("seed")
-        for variant, rate in rates.items()
+    runs = {}
+    for variant, rate in rates.items():
+        runs[variant] = frame[(frame.variant == variant) & (frame.learning_rate == rate)].set_index("seed")
+    return runs
+
+
+def at_own_rates(tuned: dict[str, pd.DataFrame]) -> dict:
+    """Return what the variants reach, each at its own rate, and what their batch norms have learned."""
+    numbers: dict[str, Any] = {"differences": differences({name: rows.test_accuracy for name, rows in tuned.items()})}
+    for key in ("test_accuracy", "test_loss", "final_train_accuracy", "final_train_loss"):
+        numbers[key] = {variant: mean_interval(rows[key]) for variant, rows in tuned.items()}
+    numbers["running_train_loss"] = {}
+    for variant, rows in tuned.items():
+        numbers["running_train_loss"][variant] = mean_interval([losses[-1] for losses in rows.running_train_loss])
+    numbers["variance_shift"] = {variant: by_layer(rows.variance_shift) for variant, rows in tuned.items()}
+    for key in ("gamma", "beta"):
+        numbers[key] = {v: spread(tuned[v][key]) for v in ("bn", "bn_input", "bn_dropout", "dropout_bn")}
+    numbers["input_norm_changes"] = {}
+    for key in ("test_accuracy", "test_loss"):
+        numbers["input_norm_changes"][key] = (tuned["bn_input"][key] - tuned["bn"][key]).abs().max()
+    return numbers
+
+
+def at_the_common_rate(common: dict[str, pd.DataFrame]) -> dict:
+    """Return what the variants reach at one rate, and what they do to the units: a larger step moves all further."""
+    scores = {variant: rows.test_accuracy for variant, rows in common.items()}
+    numbers: dict[str, Any] = {
+        "common": {variant: mean_interval(score) for variant, score in scores.items()},
+        "common_differences": differences(scores),
+        "correlation": {variant: by_layer(rows.correlation) for variant, rows in common.items()},
+        "last_drift": {"theory": layer_statistics.noise_of_running_mean(common["bn"].batch_size.iloc[0])},
     }
+    for key in ("drift", "deviation_drift"):  # of the first half, while the step is large
+        numbers[key] = {variant: by_layer(common[variant][key].map(first_half)) for variant in ("none", "bn")}
+    for variant in ("none", "bn"):
+        numbers["last_drift"][variant] = mean_interval([run["c5"][-1] for run in common[variant].drift])
+    return numbers
+
+
+def longer(long: pd.DataFrame, short: pd.DataFrame) -> dict:
+    """Return, by variant, what more epochs change at the same rate, seed by seed."""
+    numbers = {}
+    for (variant, rate), rows in long.groupby(["variant", "learning_rate"]):
+        scores = rows.set_index("seed").test_accuracy
+        before = short[(short.variant == variant) & (short.learning_rate == rate)].set_index("seed").test_accuracy
+        numbers[variant] = {
+            "epochs": rows.epochs.iloc[0],
+            "learning_rate": rate,
+            "test_accuracy": mean_interval(scores),
+            "train_accuracy": mean_interval(rows.final_train_accuracy),
+            "minus_short": mean_interval((scores - before).dropna()),
+        }
+    return numbers
 
 
 def few_images(rows: pd.DataFrame) -> dict:
@@ -56,14 +120,11 @@ def differences(test: dict) -> dict:
     "beyond_the_sum": what batch norm and dropout together change, in each order, beyond the sum of what each changes
     alone.
     """
-    pairs = (("bn", "none"), ("bn_input", "bn"), ("dropout", "none"), ("dropout", "bn"), ("dropout", "bn_input"),
-             ("bn_dropout", "bn"), ("bn_dropout", "dropout"), ("dropout_bn", "bn"), ("dropout_bn", "dropout"),
-             ("dropout_bn", "bn_dropout"))  # fmt: skip
     alone = test["bn"] + test["dropout"] - test["none"]
-    return {
-        **{f"{a}_minus_{b}": mean_interval(test[a] - test[b]) for a, b in pairs},
-        "beyond_the_sum": {both: mean_interval(test[both] - alone) for both in ("bn_dropout", "dropout_bn")},
-    }
+    numbers = {"beyond_the_sum": {both: mean_interval(test[both] - alone) for both in ("bn_dropout", "dropout_bn")}}
+    for a, b in PAIRS:
+        numbers[f"{a}_minus_{b}"] = mean_interval(test[a] - test[b])
+    return numbers
 
 
 def final_validation(rows: pd.DataFrame) -> dict:

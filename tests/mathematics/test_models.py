@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from coms6998_hw2.models import LeNet5, MiniGoogLeNet
+from coms6998_hw2.models import LeNet5, MiniGoogLeNet, batch_norms
 
 
 def size(model):
@@ -50,15 +50,16 @@ def test_where_batch_norm_and_dropout_stand():
     assert kinds(LeNet5(batch_norm_input=True, dropout=True).input) == ["BatchNorm", "Dropout"]
     rates = [module.p for module in both.modules() if isinstance(module, nn.Dropout)]
     assert rates == [0.2, 0.5, 0.5, 0.5, 0.5]
-    assert list(LeNet5(batch_norm=True, batch_norm_input=True).batch_norms()) == ["input", "c1", "c3", "c5", "f6"]
+    assert list(batch_norms(LeNet5(batch_norm=True, batch_norm_input=True))) == ["input", "c1", "c3", "c5", "f6"]
 
 
-STAGES = [(96, 32, 32), (64, 32, 32), (80, 32, 32), (160, 15, 15), (160, 15, 15), (160, 15, 15), (160, 15, 15),
-          (144, 15, 15), (240, 7, 7), (336, 7, 7), (336, 7, 7), (336, 1, 1), (336,), (336,), (10,)]  # fmt: skip
+CHANNELS_AND_SIDES = [(96, 32), (64, 32), (80, 32), *[(160, 15)] * 4, (144, 15), (240, 7), *[(336, 7)] * 2, (336, 1)]
+STAGES = [*((channels, side, side) for channels, side in CHANNELS_AND_SIDES), (336,), (336,), (10,)]
 
 
 def test_mini_googlenet_has_the_posts_size_shapes_and_work():
-    model, x, found, operations = MiniGoogLeNet().eval(), torch.randn(2, 1, 32, 32), [], []
+    model, x = MiniGoogLeNet().eval(), torch.randn(2, 1, 32, 32)
+    shapes, operations = [], []
     assert size(model) == 1_649_386
 
     def count(module, _, output):
@@ -71,8 +72,8 @@ def test_mini_googlenet_has_the_posts_size_shapes_and_work():
     with torch.no_grad():
         for stage in model.stages:
             x = stage(x)
-            found.append(tuple(x.shape[1:]))
-    assert found == STAGES
+            shapes.append(tuple(x.shape[1:]))
+    assert shapes == STAGES
     assert sum(operations) == pytest.approx(232.8e6, rel=5e-4)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from coms6998_hw2 import p3_lenet5 as p3
-from coms6998_hw2.models import LeNet5
+from coms6998_hw2.models import LeNet5, batch_norms
 from coms6998_hw2.problem_3.layer_statistics import (
     co_adaptation,
     drift,
@@ -16,7 +16,7 @@ from coms6998_hw2.problem_3.layer_statistics import (
     variance_shift,
 )
 from coms6998_hw2.problem_3.lenet5_figures import LAYERS
-from coms6998_hw2.problem_3.lenet5_intervals import differences
+from coms6998_hw2.problem_3.lenet5_intervals import best_rates, differences
 from utils import data
 from utils.training import Trainer, on_device
 
@@ -73,13 +73,13 @@ def test_what_a_module_receives_is_what_the_layer_before_it_computes(images):
     torch.manual_seed(0)
     trainer = Trainer(LeNet5(), CPU, p3.preparation(images[0][:100], standardized=True), learning_rate=0.1)
     pixels, _ = on_device(images[0][:100], images[1][:100], CPU)
-    found = inputs_of(trainer, pixels, nn.Tanh)
-    assert list(found) == list(LAYERS)
+    inputs = inputs_of(trainer, pixels, nn.Tanh)
+    assert list(inputs) == list(LAYERS)
     convolved = trainer.model.c1[0](trainer.prepare(pixels))  # (100, 6, 28, 28)
-    assert found["c1"].shape == (100 * 28 * 28, 6)
+    assert inputs["c1"].shape == (100 * 28 * 28, 6)
     expected = convolved.double().mean((0, 2, 3))
-    torch.testing.assert_close(found["c1"].mean(0), expected, rtol=1e-5, atol=1e-6)
-    assert found["f6"].shape == (100, 84)
+    torch.testing.assert_close(inputs["c1"].mean(0), expected, rtol=1e-5, atol=1e-6)
+    assert inputs["f6"].shape == (100, 84)
 
 
 def test_co_adaptation_is_numpys_mean_absolute_correlation():
@@ -123,12 +123,12 @@ def table(*rows):
 
 def test_the_rate_is_chosen_on_validation_and_not_on_the_test_set():
     frame = table((0, 0.01, 0.8, 0.9), (0, 0.03, 0.9, 0.1), (1, 0.1, 0.99, 0.99))
-    assert p3.best_rates(frame, 100, 2, seeds=[0]) == dict.fromkeys(p3.VARIANTS, 0.03)
+    assert best_rates(frame, 100, 2, seeds=[0]) == dict.fromkeys(p3.VARIANTS, 0.03)
 
 
 def test_what_one_seed_finds_is_compared_with_the_common_rate_over_all():
     frame = table((0, 0.01, 0.91, 0), (0, 0.03, 0.90, 0), (1, 0.01, 0.80, 0), (1, 0.03, 0.90, 0), (0, 0.1, 0.99, 0))
-    assert p3.best_rates(frame, 100, 2, seeds=[0, 1]) == dict.fromkeys(p3.VARIANTS, 0.03)
+    assert best_rates(frame, 100, 2, seeds=[0, 1]) == dict.fromkeys(p3.VARIANTS, 0.03)
 
 
 def test_the_schedule_ends_at_zero_and_starts_at_the_rate():
@@ -151,8 +151,8 @@ def test_every_run_of_the_protocol_is_there_once():
     for variant in p3.VARIANTS:
         for images, epochs, rates in ((55_000, 20, (p3.COMMON_RATE, 0.1)), (5500, 80, (0.1,)), (550, 400, (0.1,))):
             for rate in p3.PRESETS["full"]["rates"]:
-                seeds = {c["seed"] for c in configs if (c["variant"], c["learning_rate"], c["images"], c["epochs"])
-                         == (variant, rate, images, epochs)}  # fmt: skip
+                wanted = {"variant": variant, "learning_rate": rate, "images": images, "epochs": epochs}
+                seeds = {config["seed"] for config in configs if wanted.items() <= config.items()}
                 assert seeds == (set(range(5 if images == 55_000 else 3)) if rate in rates else {0})
 
 
@@ -161,8 +161,8 @@ def test_a_best_rate_at_an_end_of_the_grid_is_tried_past_it():
     grid = p3.configs("full")
     frame = scored(grid, lambda config: 0.9 + 0.05 * (config["learning_rate"] == best[config["variant"]]))
     beyond = p3.beyond_configs("full", frame)
-    assert {(c["variant"], c["learning_rate"]) for c in beyond} == {("dropout", 0.003), ("bn_dropout", 1.0),
-                                                                   ("dropout_bn", 1.0)}  # fmt: skip
+    tried = {(config["variant"], config["learning_rate"]) for config in beyond}
+    assert tried == {("dropout", 0.003), ("bn_dropout", 1.0), ("dropout_bn", 1.0)}
     assert len(beyond) == 9 and {c["seed"] for c in beyond} == {0}  # three sizes of the training set
 
 
@@ -181,11 +181,11 @@ def test_more_epochs_are_run_at_each_variants_own_rate_which_the_first_seed_alon
 def test_the_interaction_is_what_both_change_beyond_the_sum():
     changes = {"none": 0.0, "bn": 0.02, "bn_input": 0.02, "dropout": -0.01, "bn_dropout": 0.01, "dropout_bn": 0.03}
     own = np.array([0.90, 0.91, 0.93])  # of the seed: no part of a paired difference
-    found = differences({variant: own + change for variant, change in changes.items()})
-    assert found["beyond_the_sum"]["bn_dropout"]["mean"] == pytest.approx(0)
-    assert found["beyond_the_sum"]["dropout_bn"]["mean"] == pytest.approx(0.02)
-    assert found["dropout_bn_minus_bn"]["mean"] == pytest.approx(0.01)
-    assert found["dropout_bn_minus_bn"]["high"] == pytest.approx(0.01)
+    numbers = differences({variant: own + change for variant, change in changes.items()})
+    assert numbers["beyond_the_sum"]["bn_dropout"]["mean"] == pytest.approx(0)
+    assert numbers["beyond_the_sum"]["dropout_bn"]["mean"] == pytest.approx(0.02)
+    assert numbers["dropout_bn_minus_bn"]["mean"] == pytest.approx(0.01)
+    assert numbers["dropout_bn_minus_bn"]["high"] == pytest.approx(0.01)
 
 
 def test_with_few_images_fewer_epochs_are_evaluated_and_the_last_always(dataset):
@@ -198,17 +198,17 @@ def test_with_few_images_fewer_epochs_are_evaluated_and_the_last_always(dataset)
 def test_with_one_channel_batch_norm_at_the_input_changes_nothing_in_training(images):
     """What question 3.3's answer says: C1's batch norm takes out what the input's put in."""
     labels = torch.tensor(images[1][:64])
-    found = []
+    outcomes = []
     for standardized in (True, False):
         torch.manual_seed(0)
         model = LeNet5(batch_norm=True, batch_norm_input=not standardized).double()
-        for norm in model.batch_norms().values():
+        for norm in batch_norms(model).values():
             norm.eps = 1e-20
         # The statistics of other images than these: standardization and batch norm shift and scale differently.
         prepare = p3.preparation(images[0][100:200], standardized)
         logits = model(prepare(on_device(*(part[:64] for part in images), CPU)[0]).double())
         nn.functional.cross_entropy(logits, labels).backward()
         weights = [parameter.grad for name, parameter in model.named_parameters() if not name.startswith("input")]
-        found.append([logits.detach(), *weights])
-    for a, b in zip(*found, strict=True):
+        outcomes.append([logits.detach(), *weights])
+    for a, b in zip(*outcomes, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)  # the pixels were divided in single precision
