@@ -39,10 +39,10 @@ def configs(preset: str) -> list[dict]:
 
 def run(config: dict, options: Options = DEFAULTS) -> dict:
     """Return sizes, images per class in each part, pixel statistics, duplicates, and which images to show."""
-    images, labels = (part[: config["images"]] for part in data.load(config["dataset"], options.data_dir, train=True))
-    test_images, test_labels = (
-        part[: config["images"]] for part in data.load(config["dataset"], options.data_dir, train=False)
-    )
+    images, labels = data.load(config["dataset"], options.data_dir, train=True)
+    images, labels = images[: config["images"]], labels[: config["images"]]
+    test_images, test_labels = data.load(config["dataset"], options.data_dir, train=False)
+    test_images, test_labels = test_images[: config["images"]], test_labels[: config["images"]]
     training, validation = data.hold_out(labels)
     parts = {"training": labels[training], "validation": labels[validation], "test": test_labels}
     fitted = images[training] / 255
@@ -56,6 +56,8 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
         "zero_share": (fitted == 0).mean(),
         "class_mean": [(images[which] / 255).mean() for which in of_class],
         "duplicates": duplicates(images, test_images),
+        "precision": "float64",
+        "device": "cpu",
         "shown": [typical(images[which], 3) for which in of_class],
     }
 
@@ -86,16 +88,16 @@ def summarise(frame: pd.DataFrame) -> dict:
 def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the figure: three typical images of three classes, and the most typical one of each class."""
     figure, axes = plotting.subplots(3, 8, height=2.3, width_ratios=[1] * 3 + [0.35] + [1] * 4)
-    shown = np.array(frame.iloc[0].shown, dtype=np.uint8)  # (10, 3, h, w)
+    typical_images = np.array(frame.iloc[0].shown, dtype=np.uint8)  # (10, 3, h, w)
     for ax in axes.flat:
         ax.set_axis_off()
     for row, label in enumerate(SHOWN):
         for column in range(3):
-            axes[row, column].imshow(shown[label, column], cmap="gray_r")
+            axes[row, column].imshow(typical_images[label, column], cmap="gray_r")
         axes[row, 1].set_title(summary["classes"][label], fontsize=7)
     rest = [*axes[0, 4:], *axes[1, 4:7], *axes[2, 4:7]]
     for label, ax in enumerate(rest):
-        ax.imshow(shown[label, 0], cmap="gray_r")
+        ax.imshow(typical_images[label, 0], cmap="gray_r")
         ax.set_title(summary["classes"][label], fontsize=7)
     return figure
 

@@ -82,28 +82,11 @@ def configs(preset: str) -> list[dict]:
     runs = []
     for seed in range(size["seeds"]["candidate"]):
         for rate in size["rates"]:
-            runs.append(
-                {
-                    "name": f"rate{rate:.2e}_seed{seed}",
-                    "part": "candidate",
-                    **base,
-                    "learning_rate": rate,
-                    "epochs": size["epochs"],
-                    "seed": seed,
-                }
-            )
+            choices = {"learning_rate": rate, "epochs": size["epochs"], "seed": seed}
+            runs.append({"name": f"rate{rate:.2e}_seed{seed}", "part": "candidate", **base, **choices})
     for seed in range(size["seeds"]["continuous"]):
-        runs.append(
-            {
-                "name": f"continuous_seed{seed}",
-                "part": "continuous",
-                **base,
-                "lowest": size["lowest"],
-                "highest": HIGHEST,
-                "epochs": RANGE_EPOCHS,
-                "seed": seed,
-            }
-        )
+        choices = {"lowest": size["lowest"], "highest": HIGHEST, "epochs": RANGE_EPOCHS, "seed": seed}
+        runs.append({"name": f"continuous_seed{seed}", "part": "continuous", **base, **choices})
     return runs
 
 
@@ -149,8 +132,6 @@ def summarise(frame: pd.DataFrame) -> dict:
             "batch_size": first.batch_size,
             "epochs": first.epochs,
             "lowest": tests.lowest.iloc[0],
-            "highest": HIGHEST,
-            "range_epochs": RANGE_EPOCHS,
             "momentum": MOMENTUM,
             "begun": BEGUN,
             "done": DONE,

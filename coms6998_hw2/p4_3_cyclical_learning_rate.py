@@ -48,6 +48,13 @@ ARMS = {
     "constant_lr_max": f"constant, {plotting.LR_MAX}",
     "constant_lr_min": f"constant, {plotting.LR_MIN}",
 }
+COLORS = {
+    "cyclical": plotting.BLUE,
+    "triangular": plotting.SKY,
+    "one_cycle": plotting.GREEN,
+    "constant_lr_max": plotting.VERMILION,
+    "constant_lr_min": plotting.BLACK,
+}
 CURVES = ("validation_accuracy", "validation_loss", "train_accuracy", "train_loss")  # a value for each epoch
 PRESETS: dict[str, Any] = {
     "full": {"seeds": SEEDS, "step_epochs": STEP_EPOCHS, "images": 60_000, "batch_size": BATCH_SIZE},
@@ -57,25 +64,25 @@ PRESETS: dict[str, Any] = {
 
 def configs(preset: str, lr_min: float, lr_max: float) -> list[dict]:
     """Return the runs, as many seeds of each arm as `SEEDS` says."""
-    size = PRESETS[preset]
-    return [
-        {
-            "name": f"{arm}_seed{seed}",
-            "dataset": "fashion_mnist",
-            "images": size["images"],
-            "batch_size": size["batch_size"],
-            "precision": "fastest",
-            "arm": arm,
-            "lr_min": lr_min,
-            "lr_max": lr_max,
-            "gamma": GAMMA if arm == "cyclical" else 1.0,
-            "step_epochs": size["step_epochs"],
-            "epochs": 2 * size["step_epochs"] * CYCLES,
-            "seed": seed,
-        }
-        for arm, seeds in size["seeds"].items()
-        for seed in range(seeds)
-    ]
+    size, runs = PRESETS[preset], []
+    for arm, seeds in size["seeds"].items():
+        for seed in range(seeds):
+            config = {
+                "name": f"{arm}_seed{seed}",
+                "dataset": "fashion_mnist",
+                "images": size["images"],
+                "batch_size": size["batch_size"],
+                "precision": "fastest",
+                "arm": arm,
+                "lr_min": lr_min,
+                "lr_max": lr_max,
+                "gamma": GAMMA if arm == "cyclical" else 1.0,
+                "step_epochs": size["step_epochs"],
+                "epochs": 2 * size["step_epochs"] * CYCLES,
+                "seed": seed,
+            }
+            runs.append(config)
+    return runs
 
 
 def cyclical_rates(updates: int, *, lr_min: float, lr_max: float, cycle: float, gamma: float = 1.0) -> np.ndarray:
@@ -137,27 +144,22 @@ def summarise(frame: pd.DataFrame) -> dict:
     first = cyclical.iloc[0]
     keys = ("dataset", "images", "batch_size", "epochs", "step_epochs", "lr_min", "lr_max", "gamma")
     ends = {arm: last_values(rows) for arm, rows in frame.groupby("arm", sort=False)}
-    others = [arm for arm in ends if arm != "cyclical"]
     updates = int(cyclical.updates.max())
-    summary = {
+    summary: dict[str, Any] = {
         "protocol": {key: first[key] for key in keys},
         "momentum": MOMENTUM,
         "epochs": first.epochs,
         "updates": updates,
         "final_amplitude": first.gamma**updates,
-        "stopped": {arm: rows.stopped.sum() for arm, rows in frame.groupby("arm", sort=False)},
-        "against_cyclical": {
-            key: {arm: mean_interval(ends[arm][key] - ends["cyclical"][key]) for arm in others}
-            for key in ("test_accuracy", "test_loss", "train_loss")
-        },
-        # By how much validation accuracy at the end of each cycle exceeds that at its peak.
-        "end_minus_peak": [
-            mean_interval([end_minus_peak(values, first.step_epochs, cycle) for values in cyclical.validation_accuracy])
-            for cycle in range(CYCLES)
-        ],
+        "end_minus_peak": [end_minus_peak(cyclical, cycle) for cycle in range(CYCLES)],
+        "against_cyclical": {},
     }
     for key in ("test_accuracy", "test_loss", *CURVES):
         summary[key] = {arm: mean_interval(rows[key]) for arm, rows in ends.items()}
+    for key in ("test_accuracy", "test_loss", "train_loss"):
+        others = {arm: rows[key] for arm, rows in ends.items() if arm != "cyclical"}
+        against = {arm: mean_interval(values - ends["cyclical"][key]) for arm, values in others.items()}
+        summary["against_cyclical"][key] = against
     return summary
 
 
@@ -169,11 +171,17 @@ def last_values(rows: pd.DataFrame) -> pd.DataFrame:
     return ends.astype(float)
 
 
-def end_minus_peak(accuracies: list[float], step_epochs: int, cycle: int) -> float:
-    """Return the accuracy after a cycle minus the one after half of it; NaN where the run stopped before."""
-    peak, end = (2 * cycle + 1) * step_epochs - 1, (2 * cycle + 2) * step_epochs - 1
-    values = np.array(accuracies, float)  # None, after a stop, is NaN
-    return values[end] - values[peak] if end < len(values) else np.nan
+def end_minus_peak(rows: pd.DataFrame, cycle: int) -> dict:
+    """Return the interval of the validation accuracy after a cycle minus that after half of it.
+
+    A run that stopped before the cycle's end does not count.
+    """
+    changes = []
+    for row in rows.itertuples():
+        peak, end = (2 * cycle + 1) * row.step_epochs - 1, (2 * cycle + 2) * row.step_epochs - 1
+        values = np.array(row.validation_accuracy, float)  # None, after a stop, is NaN
+        changes.append(values[end] - values[peak] if end < len(values) else np.nan)
+    return mean_interval(changes)
 
 
 def draw(frame: pd.DataFrame) -> plotting.Figure:
@@ -186,13 +194,13 @@ def draw(frame: pd.DataFrame) -> plotting.Figure:
     for ax, name in ((axes[0, 0], "loss"), (axes[0, 1], "accuracy")):
         for part, style in (("train", "--"), ("validation", "-")):
             curves = cyclical[f"{part}_{name}"]
-            plotting.show_seeds(ax, curves, plotting.COLORS["cyclical"], first=1, style=style, label=part)
+            plotting.show_seeds(ax, curves, COLORS["cyclical"], first=1, style=style, label=part)
         ax.set(ylabel=name)
     axes[0, 0].set_yscale("log")
     plotting.in_ones_twos_and_fives(axes[0, 0].yaxis)
     axes[0, 0].legend()
     for arm, rows in frame.groupby("arm", sort=False):
-        color = plotting.COLORS[arm]
+        color = COLORS[arm]
         axes[1, 0].plot(np.arange(len(rows.iloc[0].rates)), rows.iloc[0].rates, color=color, label=ARMS[arm])
         plotting.show_seeds(axes[1, 1], rows.validation_accuracy, color, first=1, style="-")
     axes[1, 0].set_ylabel("learning rate as it begins")

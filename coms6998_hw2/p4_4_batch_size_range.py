@@ -21,7 +21,6 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 # isort: split
 
-import math
 from typing import Any
 
 import numpy as np
@@ -120,12 +119,8 @@ def summarise(frame: pd.DataFrame, rate_summary: dict) -> dict:
     swept, noises = frame[frame.part == "candidate"], frame[frame.part == "noise"]
     first = swept.iloc[0]
     smallest, largest = int(swept.batch_size.min()), int(swept.batch_size.max())
-    candidates = [candidate(size, rows, swept) for size, rows in swept.groupby("batch_size")]
-    readings = [reading(rows) for _, rows in swept.groupby("seed")]
-    if np.isnan(readings[0][0]):
-        raise ValueError("b_min and b_max cannot be read off these batch sizes: the loss does not depend on them")
-    # Of the first seed: they were fixed, for question 4.6, before there was a second.
-    b_min, b_max = [power_of_two(size, smallest, largest) for size in readings[0]]
+    candidates = [candidate(size, rows) for size, rows in swept.groupby("batch_size")]
+    low, high = reading(swept[swept.seed == 0])  # whose b_min and b_max were fixed for 4.6 before there was a second
     noise = [noise_over_seeds(lengths, first.images) for lengths in zip(*noises.lengths, strict=True)]
     stop = geometric_interval(stops(frame[frame.part == "range"], swept[swept.batch_size == smallest]))
     automatic = automatic_range(stop["mean"], noise[-1]["mean"], smallest, largest)
@@ -142,28 +137,20 @@ def summarise(frame: pd.DataFrame, rate_summary: dict) -> dict:
         "candidates": candidates,
         "equal_updates": [at_equal_updates(swept, updates) for updates in update_levels(swept)],
         "mirrored": mirrored(candidates, first.learning_rate, rate_summary),
-        "reading": {"b_min": readings[0][0], "b_max": readings[0][1]},
-        "reading_by_seed": {
-            "b_min": geometric_interval([low for low, _ in readings]),
-            "b_max": geometric_interval([high for _, high in readings]),
-        },
-        "b_min": b_min,
-        "b_max": b_max,
+        "reading": {"b_min": low, "b_max": high},
+        "b_min": power_of_two(low, smallest, largest),
+        "b_max": power_of_two(high, smallest, largest),
         "noise_scale": noise,
         "range_stop": stop,
         "automatic": {"b_min": automatic[0], "b_max": automatic[1]},
     }
 
 
-def candidate(size: int, rows: pd.DataFrame, swept: pd.DataFrame) -> dict:
-    """Return what a batch size reaches; "minus_smallest": its loss minus the smallest's of the same seed."""
-    last = {(row.batch_size, row.seed): row.batch_loss[-1] for row in swept.itertuples()}
-    smallest = swept.batch_size.min()
-    differences = np.array([[last[size, seed], last[smallest, seed]] for seed in rows.seed], float)
+def candidate(size: int, rows: pd.DataFrame) -> dict:
+    """Return what a batch size reaches after its last epoch."""
     return {
         "batch_size": int(size),
         "loss": mean_interval([losses[-1] for losses in rows.batch_loss]),
-        "minus_smallest": mean_interval(differences[:, 0] - differences[:, 1]),
         "evaluation_loss": mean_interval([losses[-1] for losses in rows.train_loss]),
         "validation_accuracy": mean_interval([values[-1] for values in rows.validation_accuracy]),
         "updates": int(rows.updates.iloc[0]),
@@ -171,12 +158,12 @@ def candidate(size: int, rows: pd.DataFrame, swept: pd.DataFrame) -> dict:
 
 
 def reading(rows: pd.DataFrame) -> tuple[float, float]:
-    """Return b_min and b_max as the rule reads them off one seed's curve; NaN where the loss hardly depends on it."""
+    """Return b_min and b_max as the rule reads them off one seed's curve; raises ValueError where it finds none."""
     rows = rows.sort_values("batch_size")
     try:
         return batch_size_range(rows.batch_size, [losses[-1] for losses in rows.batch_loss])
-    except ValueError:
-        return math.nan, math.nan
+    except ValueError as error:
+        raise ValueError(f"b_min and b_max cannot be read off these batch sizes: {error}") from error
 
 
 def update_levels(swept: pd.DataFrame) -> list[int]:
@@ -184,17 +171,19 @@ def update_levels(swept: pd.DataFrame) -> list[int]:
 
     After the few updates of the largest hardly anything has moved.
     """
-    made = {size: min(len(losses) for losses in rows.update_losses) for size, rows in swept.groupby("batch_size")}
-    return [made[max(made)], made[max(size for size in made if size <= max(made) / 8)]]
+    made = {size: rows.update_losses.map(len).min() for size, rows in swept.groupby("batch_size")}
+    largest = max(made)
+    eighth = max(size for size in made if size <= largest / 8)
+    return [int(made[largest]), int(made[eighth])]
 
 
 def at_equal_updates(swept: pd.DataFrame, updates: int) -> dict:
     """Return {"updates", "loss": {batch size: mean loss just before so many updates}}; sizes that make fewer lack."""
-    last, losses_by_size = max(1, round(updates * WINDOW)), {}
+    first, losses_by_size = updates - max(1, round(updates * WINDOW)), {}
     for size, rows in swept.groupby("batch_size"):
-        if min(len(losses) for losses in rows.update_losses) >= updates:
-            before = [np.array(losses[updates - last : updates], float) for losses in rows.update_losses]
-            losses_by_size[str(int(size))] = mean_interval([losses.mean() for losses in before])
+        if rows.update_losses.map(len).min() >= updates:
+            means = [np.mean(np.array(losses[first:updates], float)) for losses in rows.update_losses]
+            losses_by_size[str(int(size))] = mean_interval(means)
     return {"updates": updates, "loss": losses_by_size}
 
 
@@ -204,15 +193,9 @@ def mirrored(candidates: list[dict], learning_rate: float, rate_summary: dict) -
     losses = [row["loss"]["mean"] for row in rate_summary["candidates"]]
     rows = []
     for row in candidates:
-        equal = learning_rate * rate_summary["protocol"]["batch_size"] / row["batch_size"]
-        rows.append(
-            {
-                "batch_size": row["batch_size"],
-                "rate": equal,
-                "loss": row["loss"]["mean"],
-                "loss_at_rate": float(loss_at(rates, losses, equal)),
-            }
-        )
+        rate = learning_rate * rate_summary["protocol"]["batch_size"] / row["batch_size"]
+        pair = {"loss": row["loss"]["mean"], "loss_at_rate": float(loss_at(rates, losses, rate))}
+        rows.append({"batch_size": row["batch_size"], "rate": rate, **pair})
     return rows
 
 

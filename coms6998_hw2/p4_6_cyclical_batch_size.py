@@ -29,7 +29,7 @@ import pandas as pd
 
 from coms6998_hw2.p4_3_cyclical_learning_rate import CYCLES, cyclical_rates
 from coms6998_hw2.problem_4.batch_policies import asked_sizes, cyclical_batch_size, sizes_by_epoch
-from coms6998_hw2.problem_4.training import MICRO_BATCH, Plan, Training, batch_sizes, best_of, sweep
+from coms6998_hw2.problem_4.training import MICRO_BATCH, Plan, Training, batch_sizes, sweep
 from utils import plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import mean_interval
@@ -47,6 +47,15 @@ ARMS = {
     "matched_rate": "rate, equal noise",
     "matched_opposite": f"batch, shrinking, at {plotting.LR_MAX}",
     "equal_updates": "rate, squeezed",  # question 4.3's policy in as many updates as the growing batch makes
+}
+COLORS = {
+    RATE_ARM: plotting.BLUE,
+    "cyclical_batch_size": plotting.VERMILION,
+    "opposite": plotting.ORANGE,
+    "matched": plotting.PURPLE,
+    "matched_rate": plotting.SKY,
+    "matched_opposite": plotting.BLACK,
+    "equal_updates": plotting.GREEN,
 }
 AT_LR_MIN = ("cyclical_batch_size", "opposite")
 # How many seeds of each arm are recorded.
@@ -68,28 +77,28 @@ PAIRS = [
 
 def configs(preset: str, rate_policy: dict, b_min: int, b_max: int) -> list[dict]:
     """Return the runs, as many seeds of each arm as `SEEDS` says; `rate_policy`: the protocol of question 4.3."""
-    size = PRESETS[preset]
-    return [
-        {
-            "name": f"{arm}_seed{seed}",
-            "dataset": "fashion_mnist",
-            "images": rate_policy["images"],
-            "micro_batch": size["micro_batch"],
-            "precision": "fastest",
-            "arm": arm,
-            "lr_min": rate_policy["lr_min"],
-            "lr_max": rate_policy["lr_max"],
-            "gamma": rate_policy["gamma"],
-            "b_min": b_min,
-            "b_max": b_max,
-            "batch_size": rate_policy["batch_size"],  # of the squeezed rate, as in question 4.3
-            "cycle_epochs": 2 * rate_policy["step_epochs"],
-            "epochs": rate_policy["epochs"],
-            "seed": seed,
-        }
-        for arm, seeds in size["seeds"].items()
-        for seed in range(seeds)
-    ]
+    size, runs = PRESETS[preset], []
+    for arm, seeds in size["seeds"].items():
+        for seed in range(seeds):
+            config = {
+                "name": f"{arm}_seed{seed}",
+                "dataset": "fashion_mnist",
+                "images": rate_policy["images"],
+                "micro_batch": size["micro_batch"],
+                "precision": "fastest",
+                "arm": arm,
+                "lr_min": rate_policy["lr_min"],
+                "lr_max": rate_policy["lr_max"],
+                "gamma": rate_policy["gamma"],
+                "b_min": b_min,
+                "b_max": b_max,
+                "batch_size": rate_policy["batch_size"],  # of the squeezed rate, as in question 4.3
+                "cycle_epochs": 2 * rate_policy["step_epochs"],
+                "epochs": rate_policy["epochs"],
+                "seed": seed,
+            }
+            runs.append(config)
+    return runs
 
 
 def plan(config: dict, images: int) -> Plan:
@@ -168,51 +177,26 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
 
 def summarise(frame: pd.DataFrame) -> dict:
     """Return accuracies, losses and updates with intervals, and paired differences."""
+    frame = frame.assign(epochs=frame.batch_loss.map(len), train_loss=[losses[-1] for losses in frame.train_loss])
     runs = {arm: rows.set_index("seed") for arm, rows in frame.groupby("arm", sort=False)}
     first = runs["cyclical_batch_size"].iloc[0]
-    cycle = int(first.cycle_epochs)
     keys = ("dataset", "images", "micro_batch", "lr_min", "lr_max", "gamma", "b_min", "b_max", "cycle_epochs")
-    compared = [(a, b) for a, b in PAIRS if a in runs and b in runs]
-    last = frame.assign(train_loss=[losses[-1] for losses in frame.train_loss])
-    by_arm = {arm: rows.set_index("seed") for arm, rows in last.groupby("arm")}
-    summary = {
+    cycle = int(first.cycle_epochs)
+    summary: dict[str, Any] = {
         "protocol": {key: first[key] for key in keys},
-        "epochs": {arm: rows.batch_loss.map(len).max() for arm, rows in runs.items()},
+        "epochs": {arm: rows.epochs.max() for arm, rows in runs.items()},
         "updates": {arm: rows.updates.max() for arm, rows in runs.items()},
-        "stopped": {arm: rows.stopped.sum() for arm, rows in runs.items()},
         "dips": first.sizes[cycle // 2 :: cycle],  # the batch at the middle of each cycle
-        "differences": {
-            key: {f"{a}_minus_{b}": difference(by_arm[a][key], by_arm[b][key]) for a, b in compared}
-            for key in ("test_accuracy", "selected_test_accuracy", "train_loss")
-        },
-        "curve_distance": {f"{a}_to_{b}": distances(runs[a].train_loss, runs[b].train_loss) for a, b in compared},
-        "best_validation_accuracy": {
-            arm: mean_interval([best_of(values) for values in rows.validation_accuracy]) for arm, rows in runs.items()
-        },
+        "differences": {},
     }
     for key in ("test_accuracy", "selected_test_accuracy", "test_loss", "train_loss"):
-        summary[key] = {arm: mean_interval(rows[key].astype(float)) for arm, rows in by_arm.items()}
+        values = {arm: rows[key].astype(float) for arm, rows in runs.items()}
+        summary[key] = {arm: mean_interval(rows) for arm, rows in values.items()}
+        summary["differences"][key] = {}
+        for a, b in PAIRS:
+            if a in values and b in values:  # over the seeds that both have
+                summary["differences"][key][f"{a}_minus_{b}"] = mean_interval((values[a] - values[b]).dropna())
     return summary
-
-
-def difference(values: pd.Series, others: pd.Series) -> dict:
-    """Return the interval of the difference of two arms, indexed by seed, over the seeds that both have."""
-    return mean_interval((values.astype(float) - others.astype(float)).dropna())
-
-
-def distances(curves: pd.Series, others: pd.Series) -> dict:
-    """Return the interval of the distance of two arms' curves, indexed by seed, over the seeds that both have."""
-    return mean_interval([curve_distance(curves[seed], others[seed]) for seed in curves.index if seed in others.index])
-
-
-def curve_distance(losses: list[float], others: list[float]) -> float:
-    """Return the factor, at least 1, by which two curves of losses differ: its geometric mean over the epochs of both.
-
-    An epoch after a run has stopped (its loss is None) counts in neither.
-    """
-    both = min(len(losses), len(others))
-    ratios = np.divide(np.array(losses[:both], float), np.array(others[:both], float))
-    return float(np.exp(np.nanmean(np.abs(np.log(ratios)))))
 
 
 def draw(frame: pd.DataFrame) -> plotting.Figure:
@@ -220,36 +204,33 @@ def draw(frame: pd.DataFrame) -> plotting.Figure:
     figure, axes = plotting.subplots(3, 2, height=4.7)
     runs = {arm: rows.set_index("seed") for arm, rows in frame.groupby("arm", sort=False)}
     for arm in (RATE_ARM, *AT_LR_MIN):
-        if arm in runs:
-            show(axes[0, 0], runs[arm].train_loss, arm)
-            show(axes[0, 1], runs[arm].validation_accuracy, arm)
+        show(axes[0, 0], runs[arm].train_loss, arm)
+        show(axes[0, 1], runs[arm].validation_accuracy, arm)
     axes[0, 0].set(yscale="log", title="training loss, as asked")
     axes[0, 1].set(title="validation accuracy, as asked")
     plotting.in_ones_twos_and_fives(axes[0, 0].yaxis)
     plotting.in_percent(axes[0, 1].yaxis, decimals=0)
-    if "matched_rate" in runs:
-        reference = runs["matched_rate"]
-        for arm in ("matched", "matched_rate", "matched_opposite"):
-            if arm in runs:
-                show(axes[1, 0], relative(runs[arm].train_loss, reference.train_loss, np.divide), arm)
-                lead = relative(runs[arm].validation_accuracy, reference.validation_accuracy, np.subtract)
-                show(axes[1, 1], [100 * curve for curve in lead], arm)
+    reference = runs["matched_rate"]
+    for arm in ("matched", "matched_rate", "matched_opposite"):
+        if arm in runs:
+            show(axes[1, 0], relative(runs[arm].train_loss, reference.train_loss, np.divide), arm)
+            lead = relative(runs[arm].validation_accuracy, reference.validation_accuracy, np.subtract)
+            show(axes[1, 1], [100 * curve for curve in lead], arm)
     axes[1, 0].set(ylabel="ratio", title=f"loss over “{ARMS['matched_rate']}”")
     axes[1, 1].set(ylabel="points", title=f"accuracy minus “{ARMS['matched_rate']}”")
     for arm, rows in runs.items():
         if arm != RATE_ARM:
-            row, color = rows.iloc[0], plotting.COLORS[arm]
+            row = rows.iloc[0]
             style = "--" if arm.startswith("matched") else "-"  # some lie on others
-            axes[2, 0].plot(range(len(row.sizes)), row.sizes, style, color=color, label=ARMS[arm])
-            axes[2, 1].plot(range(1, len(row.sizes) + 1), np.cumsum(row.epoch_updates), style, color=color)
+            axes[2, 0].plot(range(len(row.sizes)), row.sizes, style, color=COLORS[arm], label=ARMS[arm])
+            axes[2, 1].plot(range(1, len(row.sizes) + 1), np.cumsum(row.epoch_updates), style, color=COLORS[arm])
     axes[2, 0].set(ylabel="batch size")
     axes[2, 0].set_yscale("log", base=2)
     axes[2, 1].set(ylabel="updates so far", yscale="log")
-    first = frame.iloc[-1]
-    for ax in axes.flat:
-        ax.set(xlabel="epoch", xticks=range(0, first.epochs + 1, int(first.cycle_epochs)))
+    protocol = frame.iloc[-1]
     legends: dict[str, Any] = {}
     for ax in axes.flat:
+        ax.set(xlabel="epoch", xticks=range(0, protocol.epochs + 1, int(protocol.cycle_epochs)))
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             legends.setdefault(label, handle)
     figure.legend(list(legends.values()), list(legends), loc="outside lower center", ncols=3)
@@ -259,7 +240,7 @@ def draw(frame: pd.DataFrame) -> plotting.Figure:
 
 def show(ax: Any, curves: Any, arm: str) -> None:
     """Draw an arm's curves (seeds, epochs) in its color."""
-    plotting.show_seeds(ax, curves, plotting.COLORS[arm], first=1, style="-", label=ARMS[arm])
+    plotting.show_seeds(ax, curves, COLORS[arm], first=1, style="-", label=ARMS[arm])
 
 
 def relative(curves: pd.Series, reference: pd.Series, compare: Callable) -> list[np.ndarray]:

@@ -9,8 +9,16 @@ import pandas as pd
 from ist597_norms.cnn import BY_HAND, TWINS
 from utils import plotting
 
-LABELS = {"none": "none", "batch": "batch", "keras_batch": "batch (Keras)", "layer": "layer",
-          "keras_layer": "layer (Keras)", "weight": "weight", "tfp_weight": "weight (TFP)"}  # fmt: skip
+LABELS = {
+    "none": "none",
+    "batch": "batch",
+    "keras_batch": "batch (Keras)",
+    "layer": "layer",
+    "keras_layer": "layer (Keras)",
+    "weight": "weight",
+    "tfp_weight": "weight (TFP)",
+}
+COLORS = {"none": plotting.BLACK, "batch": plotting.BLUE, "layer": plotting.VERMILION, "weight": plotting.GREEN}
 
 
 def batch_size_runs(frame: pd.DataFrame) -> pd.DataFrame:
@@ -30,14 +38,14 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     protocol = frame[frame.part == "protocol"]
     for mode in BY_HAND:
         rows = protocol[protocol["mode"] == mode]
-        plotting.show_seeds(axes[0, 0], rows.train_loss, plotting.COLORS[mode], first=1, label=LABELS[mode])
-        plotting.show_seeds(axes[0, 1], rows.validation_accuracy, plotting.COLORS[mode], first=1)
+        plotting.show_seeds(axes[0, 0], rows.train_loss, COLORS[mode], first=1, label=LABELS[mode])
+        plotting.show_seeds(axes[0, 1], rows.validation_accuracy, COLORS[mode], first=1)
     axes[0, 0].set(xlabel="epoch", ylabel="training loss")
     axes[0, 0].legend()
     axes[0, 1].set(xlabel="epoch", ylabel="validation accuracy")
     for ax in axes[0, :2]:
         ax.set_xticks(range(1, int(summary["protocol"]["epochs"]) + 1))
-    colors = {twin: plotting.COLORS[mode] for mode, twin in TWINS.items()} | plotting.COLORS
+    colors = COLORS | {twin: COLORS[mode] for mode, twin in TWINS.items()}
     for row, mode in enumerate(LABELS):
         scores = protocol[protocol["mode"] == mode].test_accuracy
         plotting.show_end(axes[0, 2], row, scores, summary["test_accuracy"][mode], colors[mode])
@@ -58,17 +66,16 @@ def draw_rates(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
         swept = rows[rows.seed == 0].sort_values("learning_rate")
         ends = np.array([accuracies[-1] for accuracies in swept.validation_accuracy], float)
         learned = swept.learning_rate <= summary["tuned"][mode]["largest_that_learns"]
-        axes[0, 0].plot(
-            swept.learning_rate, np.where(learned, ends, np.nan), ".-", color=plotting.COLORS[mode], label=mode
-        )
+        shown = np.where(learned, ends, np.nan)
+        axes[0, 0].plot(swept.learning_rate, shown, ".-", color=COLORS[mode], label=mode)
         # Where nothing is learned: a cross on the axis, one mode's above the other's.
         failed = swept.learning_rate[~learned]
-        cross = {"color": plotting.COLORS[mode], "markersize": 4, "transform": axes[0, 0].get_xaxis_transform()}
+        cross = {"color": COLORS[mode], "markersize": 4, "transform": axes[0, 0].get_xaxis_transform()}
         axes[0, 0].plot(failed, [0.03 + 0.05 * row] * len(failed), "x", **cross)
         best = rows[rows.learning_rate == summary["tuned"][mode]["learning_rate"]]
-        plotting.show_seeds(axes[0, 1], best.validation_accuracy, plotting.COLORS[mode], first=1)
+        plotting.show_seeds(axes[0, 1], best.validation_accuracy, COLORS[mode], first=1)
         ends = summary["tuned"][mode]["test_accuracy"]
-        plotting.show_end(axes[0, 2], row, best.test_accuracy, ends, plotting.COLORS[mode])
+        plotting.show_end(axes[0, 2], row, best.test_accuracy, ends, COLORS[mode])
     axes[0, 0].set(xlabel="step size", ylabel="validation accuracy", xscale="log")
     axes[0, 0].legend()
     axes[0, 1].set(xlabel="epoch", ylabel="validation accuracy")
@@ -93,11 +100,11 @@ def draw_relu(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
                     # Before training the running statistics are 0 and 1 and normalize nothing: no point for batch.
                     start = 1 if mode == "batch" else 0
                     shares = np.array(rows.active.tolist(), float)[:, start:, index]  # (seeds, epochs)
-                    plotting.show_seeds(ax, shares, plotting.COLORS[mode], first=start, style=style)
+                    plotting.show_seeds(ax, shares, COLORS[mode], first=start, style=style)
         ax.set(xlabel="epoch", title=layer, xticks=range(int(summary["protocol"]["epochs"]) + 1))
     axes[0, 0].set_ylabel("share of active units")
     for mode in BY_HAND:
-        axes[0, 0].plot([], [], color=plotting.COLORS[mode], label=mode)
+        axes[0, 0].plot([], [], color=COLORS[mode], label=mode)
     for label, style in (("normalized before the ReLU", "-"), ("after it", "--")):
         axes[0, 0].plot([], [], style, color="0.4", label=label)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6)
@@ -109,21 +116,21 @@ def draw_batch_sizes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the fourth figure: test accuracy after one epoch against batch size, every seed and the interval."""
     figure, axes = plotting.subplots(1, 1, height=2.6, width=plotting.NARROW)
     ax, sizes = axes[0, 0], batch_size_runs(frame)
-    for number, mode in enumerate((*BY_HAND, "batch_fixed")):
-        shown = {int(size): modes[mode] for size, modes in summary["batch_size"].items() if mode in modes}
-        order, color = sorted(shown), plotting.COLORS[mode.removesuffix("_fixed")]
-        if mode == "batch_fixed":
-            usual = summary["protocol"]["batch_size"]
-            shown[usual] = summary["batch_size"][str(usual)]["batch"]  # where the two are one
-            order = sorted(shown)
-            ax.plot(order, [shown[n]["mean"] for n in order], ":", color=color, label="batch, fixed momentum")
-            continue
+    for number, mode in enumerate(BY_HAND):
         beside = 1.1 ** (number - 1.5)  # so that intervals stand side by side
-        low, mean, high = (np.array([shown[n][key] for n in order]) for key in ("low", "mean", "high"))
-        ax.errorbar(np.array(order) * beside, mean, [mean - low, high - mean], color=color, label=mode, elinewidth=0.8,
-                    linewidth=1)  # fmt: skip
+        by_size = {int(size): modes[mode] for size, modes in summary["batch_size"].items() if mode in modes}
+        order = sorted(by_size)
+        low, mean, high = plotting.bounds([by_size[size] for size in order])
+        style = {"color": COLORS[mode], "label": mode, "elinewidth": 0.8, "linewidth": 1}
+        ax.errorbar(np.array(order) * beside, mean, [mean - low, high - mean], **style)
         rows = sizes[sizes["mode"] == mode]
-        ax.plot(rows.batch_size * beside, rows.test_accuracy, ".", color=color)
+        ax.plot(rows.batch_size * beside, rows.test_accuracy, ".", color=COLORS[mode])
+    usual = str(summary["protocol"]["batch_size"])  # where the momentum that goes with the size is the fixed one
+    fixed = {int(size): modes["batch_fixed"] for size, modes in summary["batch_size"].items() if "batch_fixed" in modes}
+    fixed[int(usual)] = summary["batch_size"][usual]["batch"]
+    order = sorted(fixed)
+    means = [fixed[size]["mean"] for size in order]
+    ax.plot(order, means, ":", color=COLORS["batch"], label="batch, fixed momentum")
     ax.set(xlabel="batch size", ylabel="test accuracy after one epoch", xscale="log")
     ax.set_xticks(sorted(set(sizes.batch_size)), sorted(set(sizes.batch_size)))
     ax.minorticks_off()

@@ -27,6 +27,7 @@ import tensorflow as tf
 
 from ist597_norms import norms
 from ist597_norms.cnn import CNN, EPS, TWINS
+from ist597_norms.norm_figures import COLORS
 from ist597_norms.references import INPUTS, REFERENCES, SHAPES, case, ours, with_gradients
 from utils import machine, plotting
 from utils.cli import parse_args
@@ -241,7 +242,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
         bars.plot([], [], "s", color=color, label=f"a: {dtype}")
     for row in frame[frame.kind == "trajectory"].itertuples():
         style = "-" if row.dtype == "float64" else "--"
-        color, label = plotting.COLORS[row.norm], f"b: {row.norm}, {row.dtype}"
+        color, label = COLORS[row.norm], f"b: {row.norm}, {row.dtype}"
         steps = np.arange(1, len(row.gap) + 1)
         path.plot(steps, np.maximum(row.gap, 1e-17), style, color=color, linewidth=1, label=label)
     path.set(yscale="log", xlabel="step", ylabel="largest relative gap of a weight")

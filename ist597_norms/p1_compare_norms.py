@@ -26,28 +26,12 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from ist597_norms.cnn import (
-    BY_HAND,
-    CNN,
-    FILTERS,
-    MOMENTUM,
-    NORMALIZATIONS,
-    POOL,
-    TWINS,
-    WEIGHT_DEVIATION,
-    accuracy_function,
-)
-from ist597_norms.norm_figures import (
-    batch_size_runs,
-    draw,
-    draw_batch_sizes,
-    draw_rates,
-    draw_relu,
-)
+from ist597_norms import norm_intervals as intervals
+from ist597_norms.cnn import BY_HAND, CNN, FILTERS, MOMENTUM, NORMALIZATIONS, POOL, WEIGHT_DEVIATION, accuracy_function
+from ist597_norms.norm_figures import draw, draw_batch_sizes, draw_rates, draw_relu
 from ist597_norms.norms import NO_DIRECTION
 from utils import data, machine, plotting
 from utils.cli import DEFAULTS, Options, parse_args
-from utils.intervals import mean_interval
 from utils.provenance import provenance
 from utils.records import write_summary
 from utils.runs import run_stages
@@ -59,15 +43,27 @@ LEARNING_RATE, BATCH_SIZE, EPOCHS = 0.01, 64, 4
 # One step size is unfair to some: each mode also gets its best of these. The largest is beyond every best one.
 RATES = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0]
 BATCH_SIZES = [1, 2, 4, 8, 16, 64, 256]
-LEARNED = 0.2  # accuracy: twice that of guessing
 WATCHED = 1000  # validation images on which the shares of active units are measured
 PRESETS: dict[str, Any] = {
-    "full": {"seeds": 5, "epochs": EPOCHS, "tuned_epochs": 10, "rates": RATES, "batch_sizes": BATCH_SIZES,
-             "batch_size_seeds": 3, "images": 60_000},
-    # Two, the provided file's and the largest batch size: those that the report speaks of.
-    "quick": {"seeds": 1, "epochs": 1, "tuned_epochs": 1, "rates": [0.01, 0.1], "batch_sizes": [2, 64, 256],
-              "batch_size_seeds": 1, "images": 1000},
-}  # fmt: skip
+    "full": {
+        "seeds": 5,
+        "epochs": EPOCHS,
+        "tuned_epochs": 10,
+        "rates": RATES,
+        "batch_sizes": BATCH_SIZES,
+        "batch_size_seeds": 3,
+        "images": 60_000,
+    },
+    "quick": {
+        "seeds": 1,
+        "epochs": 1,
+        "tuned_epochs": 1,
+        "rates": [0.01, 0.1],
+        "batch_sizes": [2, 64, 256],  # two, the provided file's and the largest: those that the report speaks of
+        "batch_size_seeds": 1,
+        "images": 1000,
+    },
+}
 
 
 def base_config(preset: str, dataset: str) -> dict:
@@ -129,19 +125,12 @@ def tuned_config(base: dict, preset: str, mode: str, rate: float, seed: int, sta
     return {"name": name, "part": f"{start} start, tuned", **base, **change, "start": start}
 
 
-def best_rates(frame: pd.DataFrame, part: str = "tuned") -> dict[str, float]:
-    """Return for each mode the learning rate of the best validation accuracy after the last epoch, seed 0."""
-    grid = frame[(frame.part == part) & (frame.seed == 0)]
-    scored = grid.assign(score=[accuracies[-1] for accuracies in grid.validation_accuracy])
-    return {mode: float(rows.loc[rows.score.idxmax()].learning_rate) for mode, rows in scored.groupby("mode")}
-
-
 def repeated_configs(preset: str, dataset: str, frame: pd.DataFrame) -> list[dict]:
     """Return the runs of the best rate of each mode with the other seeds; `frame`: the runs of `configs`."""
     base, runs = base_config(preset, dataset), []
-    from_data = best_rates(frame, "data start, tuned")["weight"]
+    from_data = intervals.best_steps(frame, "data start, tuned")["weight"]
     for seed in range(1, PRESETS[preset]["seeds"]):
-        for mode, rate in best_rates(frame).items():
+        for mode, rate in intervals.best_steps(frame).items():
             runs.append(tuned_config(base, preset, mode, rate, seed))
         runs.append(tuned_config(base, preset, "weight", from_data, seed, start="data"))
     return runs
@@ -161,7 +150,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     images, labels = images[: config["images"]], labels[: config["images"]]
     training, validation = data.hold_out(labels)
     test_images, test_labels = data.load(config["dataset"], options.data_dir, train=False)
-    scaled, one_hot = _scale(images), _one_hot(labels)
+    scaled, one_hot = scale(images), one_hot_labels(labels)
     watched = scaled[validation[:WATCHED]]
     model = CNN(
         HIDDEN_SIZE,
@@ -178,47 +167,59 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
         model.start_from_data(scaled[drawn])
     rng = np.random.default_rng([config["seed"], 1])
     result: dict[str, Any] = {key: [] for key in ("train_loss", "validation_loss", "validation_accuracy")}
-    result["active"] = [_shares(model, watched)]
+    result["active"] = [active_shares(model, watched)]
     for epoch in range(config["epochs"]):
-        order = rng.permutation(training)
-        losses = []
         try:
-            # A last, smaller batch would have statistics of its own: its images are left out of this epoch.
-            for start in range(0, len(order) - config["batch_size"] + 1, config["batch_size"]):
-                batch = order[start : start + config["batch_size"]]
-                losses.append(model.backward(scaled[batch], one_hot[batch]))
+            losses = train_epoch(model, scaled, one_hot, rng.permutation(training), config["batch_size"])
         except tf.errors.InvalidArgumentError as error:
             if NO_DIRECTION not in error.message:
                 raise
-            return {"precision": "float32", **_diverged(result, config["epochs"] - epoch)}
+            return {**diverged(result, config["epochs"] - epoch), "precision": "float32", "device": "cpu"}
         result["train_loss"].append(float(np.mean(losses)))
         loss, accuracy = evaluate(model, scaled[validation], one_hot[validation])
         result["validation_loss"].append(loss)
         result["validation_accuracy"].append(accuracy)
-        result["active"].append(_shares(model, watched))
+        result["active"].append(active_shares(model, watched))
     result["test_loss"], result["test_accuracy"] = evaluate(
-        model, _scale(test_images[: config["images"]]), _one_hot(test_labels[: config["images"]])
+        model, scale(test_images[: config["images"]]), one_hot_labels(test_labels[: config["images"]])
     )
-    return {"precision": "float32", **result}
+    return {**result, "precision": "float32", "device": "cpu"}
 
 
-def _diverged(result: dict, epochs: int) -> dict:
-    """Return a result whose last epochs, and test, are NaN."""
-    ends = {key: [*values, *[[np.nan] * 2 if key == "active" else np.nan] * epochs] for key, values in result.items()}
-    return {**ends, "test_loss": np.nan, "test_accuracy": np.nan}
+def train_epoch(model: CNN, images: np.ndarray, one_hot: np.ndarray, order: np.ndarray, batch_size: int) -> list:
+    """Train on the images once, in this order; return the loss of each minibatch before its step.
+
+    A last, smaller batch would have statistics of its own: its images are left out of this epoch.
+    """
+    losses = []
+    for start in range(0, len(order) - batch_size + 1, batch_size):
+        batch = order[start : start + batch_size]
+        losses.append(model.backward(images[batch], one_hot[batch]))
+    return losses
 
 
-def _scale(images: np.ndarray) -> np.ndarray:
+def diverged(result: dict, epochs: int) -> dict:
+    """Return a result whose last `epochs`, and whose test, are NaN."""
+    ends: dict[str, Any] = {"test_loss": np.nan, "test_accuracy": np.nan}
+    for key, values in result.items():
+        missing = [np.nan, np.nan] if key == "active" else np.nan
+        ends[key] = [*values, *[missing] * epochs]
+    return ends
+
+
+def scale(images: np.ndarray) -> np.ndarray:
     """Return images (n, h, w, c), float32 between 0 and 1."""
     images = images if images.ndim == 4 else images[..., None]
     return images.astype(np.float32) / 255
 
 
-def _one_hot(labels: np.ndarray) -> np.ndarray:
+def one_hot_labels(labels: np.ndarray) -> np.ndarray:
+    """Return labels (n,) as rows (n, 10) with a one at the label."""
     return np.eye(CLASSES, dtype=np.float32)[labels]
 
 
-def _shares(model: CNN, images: np.ndarray) -> list[float]:
+def active_shares(model: CNN, images: np.ndarray) -> list[float]:
+    """Return the shares of positive outputs of the two ReLUs on images (n, h, w, c)."""
     return [float(share) for share in model.active_shares(images)]
 
 
@@ -230,89 +231,40 @@ def evaluate(model: CNN, images: np.ndarray, one_hot: np.ndarray) -> tuple[float
 
 def summarise(frame: pd.DataFrame) -> dict:
     """Return accuracies with intervals, paired differences, tuned rates, positions of the ReLU and batch sizes."""
-    protocol, after, grid = (frame[frame.part == part] for part in ("protocol", "after", "tuned"))
-    accuracy = protocol.pivot(index="seed", columns="mode", values="test_accuracy")
-    loss = protocol.pivot(index="seed", columns="mode", values="test_loss")
+    protocol, grid = frame[frame.part == "protocol"], frame[frame.part == "tuned"]
     first = protocol.iloc[0]
     side = 28 if first.dataset == "digits" else DATASETS[first.dataset][1]
-    summary = {
-        "protocol": {key: first[key] for key in ("dataset", "images", "epochs", "learning_rate", "batch_size")}
-        | {
-            "validation": data.validation_size(first.images),
+    validation = data.validation_size(first.images)
+    return {
+        "protocol": {
+            "dataset": first.dataset,
+            "images": first.images,
+            "epochs": first.epochs,
+            "learning_rate": LEARNING_RATE,
+            "batch_size": BATCH_SIZE,
+            "validation": validation,
             "rates": sorted(set(grid.learning_rate)),
             "tuned_epochs": grid.epochs.iloc[0],
             "momentum": MOMENTUM,
             "norm_of_v": WEIGHT_DEVIATION * (FILTERS * (side // POOL) ** 2) ** 0.5,
-            "watched": min(WATCHED, data.validation_size(first.images)),
+            "watched": min(WATCHED, validation),
         },
-        "test_accuracy": {mode: mean_interval(accuracy[mode]) for mode in NORMALIZATIONS},
-        "test_loss": {mode: mean_interval(loss[mode]) for mode in NORMALIZATIONS},
-        "train_loss": {
-            mode: mean_interval([losses[-1] for losses in rows.train_loss]) for mode, rows in protocol.groupby("mode")
-        },
-        "against_none": {mode: mean_interval(accuracy[mode] - accuracy["none"]) for mode in TWINS},
-        "against_twin": {mode: mean_interval(accuracy[mode] - accuracy[twin]) for mode, twin in TWINS.items()},
-        "layer_against_batch": mean_interval(accuracy["layer"] - accuracy["batch"]),
-        "active": {mode: _intervals_of_shares(protocol[protocol["mode"] == mode]) for mode in BY_HAND},
-        "after": {},
-        "tuned": {},
-        "batch_size": {},
+        **intervals.at_the_provided_step(protocol),
+        "after": intervals.after_the_relu(frame[frame.part == "after"], protocol),
+        **intervals.at_the_best_steps(grid, LEARNING_RATE),
+        "data_start": intervals.from_data(frame),
+        "batch_size": intervals.by_batch_size(frame, first.images - validation),
     }
-    for mode, rows in after.groupby("mode"):
-        scores = rows.set_index("seed").test_accuracy
-        summary["after"][mode] = {
-            "test_accuracy": mean_interval(scores),
-            "minus_before": mean_interval(scores - accuracy[mode]),
-            "minus_none": mean_interval(scores - accuracy["none"]),
-            "active": _intervals_of_shares(rows),
-        }
-    rates = best_rates(frame)
-    best = {mode: grid[(grid["mode"] == mode) & (grid.learning_rate == rates[mode])] for mode in BY_HAND}
-    tuned = {mode: rows.set_index("seed").test_accuracy for mode, rows in best.items()}
-    for mode in BY_HAND:
-        swept = grid[(grid["mode"] == mode) & (grid.seed == 0)].sort_values("learning_rate")
-        ends = np.array([accuracies[-1] for accuracies in swept.validation_accuracy], float)
-        largest = swept.learning_rate[ends > LEARNED].max()
-        summary["tuned"][mode] = {
-            "learning_rate": rates[mode],
-            "largest_that_learns": largest,
-            # At the next step of the grid, the shares of active units at the end.
-            "active_beyond": [active[-1] for active in swept.active[swept.learning_rate > largest]][:1],
-            "test_accuracy": mean_interval(tuned[mode]),
-            "minus_none": mean_interval(tuned[mode] - tuned["none"]),
-            "first_seed_minus_none": tuned[mode].loc[0] - tuned["none"].loc[0],  # what a single seed would have said
-        }
-    provided = grid[(grid.learning_rate == LEARNING_RATE) & (grid.seed == 0)].set_index("mode").validation_accuracy
-    chosen = {mode: best[mode][best[mode].seed == 0].iloc[0].validation_accuracy for mode in BY_HAND}
-    for mode in BY_HAND:  # what the step alone does: the same seed and epochs
-        summary["tuned"][mode]["gain_of_the_step"] = chosen[mode][-1] - provided[mode][-1]
-    summary["least_gain"] = {mode: (accuracy[mode] - accuracy["none"]).min() for mode in TWINS}
-    summary["greatest_gain"] = {mode: (accuracy[mode] - accuracy["none"]).max() for mode in TWINS}
-    summary["tuned_layer_against_batch"] = mean_interval(tuned["layer"] - tuned["batch"])
-    for batch_size, rows in batch_size_runs(frame).groupby("batch_size"):
-        scores = rows.pivot(index="seed", columns="mode", values="test_accuracy")
-        row = {mode: mean_interval(scores[mode]) for mode in scores}
-        row["none_minus_layer"] = mean_interval(scores["none"] - scores["layer"])
-        if "batch" in scores:
-            row["layer_minus_batch"] = mean_interval(scores["layer"] - scores["batch"])
-        row["updates"] = (first.images - data.validation_size(first.images)) // batch_size
-        summary["batch_size"][str(batch_size)] = row
-    return summary
-
-
-def _intervals_of_shares(rows: pd.DataFrame) -> dict:
-    """Return the intervals of the active shares (convolution, affine layer), before training and after it."""
-    shares = np.array(rows.active.tolist(), float)  # (seeds, epochs + 1, 2)
-    return {when: [mean_interval(layer) for layer in shares[:, i].T] for when, i in (("first", 0), ("last", -1))}
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv, datasets=tuple(DATASETS))
     stem = STEM if options.dataset == "fashion_mnist" else f"{STEM}_{options.dataset}"
+    preset, dataset = options.preset, str(options.dataset)
     stages = [
-        lambda runs: data.resolve(configs(options.preset, options.dataset), options),
-        lambda runs: data.resolve(repeated_configs(options.preset, options.dataset, runs), options),
+        lambda runs: data.resolve(configs(preset, dataset), options),
+        lambda runs: data.resolve(repeated_configs(preset, dataset, runs), options),
     ]
     frame = run_stages(stem, partial(run, options=options), stages, options, workers=machine.cores())
     summary = {**summarise(frame), "provenance": provenance(frame)}

@@ -44,7 +44,7 @@ def draw_figures(options: Options) -> None:
     series = [fourth, *([path] for path in scripts if path not in fourth)]
 
     def draw(paths):
-        done = [(path, subprocess.run([sys.executable, path, *flags])) for path in paths]
+        done = [(path, subprocess.run([sys.executable, str(path), *flags])) for path in paths]
         return [path.stem for path, process in done if process.returncode]
 
     with ThreadPoolExecutor(machine.cores()) as pool:

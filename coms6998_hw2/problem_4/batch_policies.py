@@ -1,4 +1,4 @@
-"""Cyclical batch sizes as pure functions of the number of samples seen, and a batch sampler for others to use.
+"""Cyclical batch sizes as pure functions of the number of samples seen.
 
     size = cyclical_batch_size(samples, b_min=64, b_max=1024, cycle=880_000)
     epochs = sizes_by_epoch(policy, images=55_000, epochs=48)      policy: a function from samples seen to a batch size
@@ -10,7 +10,7 @@ decay towards b_max ("growing"). The opposite trajectory ("shrinking") decays to
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -84,73 +84,8 @@ def sizes_by_epoch(policy: Callable[[int], int], images: int, epochs: int) -> li
 def asked_sizes(policy: Callable[[int], int], sizes: list[np.ndarray]) -> list[np.ndarray]:
     """Return the sizes that the policy asks for, of which an epoch's last batch may be what was left."""
     images = int(sizes[0].sum())
-    return [
-        np.array([policy(epoch * images + seen) for seen in np.cumsum(epoch_sizes) - epoch_sizes])
-        for epoch, epoch_sizes in enumerate(sizes)
-    ]
-
-
-class cyclical_batch_sampler:
-    """Batches of indices, of cyclically changing size, for `DataLoader(batch_sampler=...)`.
-
-    >>> import torch
-    >>> from torch.utils.data import DataLoader, TensorDataset
-    >>> images = TensorDataset(torch.arange(100.0))
-    >>> sampler = cyclical_batch_sampler(len(images), b_min=8, b_max=32, cycle=200, seed=0)
-    >>> loader = DataLoader(images, batch_sampler=sampler)
-    >>> [len(batch) for (batch,) in loader]
-    [32, 21, 15, 12, 11, 9]
-    >>> len(loader) == len(sampler)  # of the epoch to come
-    True
-    >>> state = sampler.state_dict()  # {"samples": 100}: one epoch has gone by
-    >>> sampler.load_state_dict(state)
-
-    Each epoch is a new permutation, decided by the seed and the number of samples seen; `state_dict` and
-    `load_state_dict` resume, also in the middle of an epoch; so does a new iteration after one that was left early: it
-    hands out the rest of that epoch. The state counts what the loader has asked for: with
-    `num_workers`, that is some batches ahead of what it has handed out.
-    """
-
-    def __init__(self, images: int, *, seed: int = 0, **policy: Any):
-        """Take the number of images and the keyword arguments of `cyclical_batch_size`; raises its ValueErrors."""
-        if images < 1:
-            raise ValueError(f"there are {images} images; a sampler needs at least one")
-        cyclical_batch_size(0, **policy)
-        if policy["b_max"] > images:
-            raise ValueError(f"b_max is {policy['b_max']}; there are only {images} images")
-        self.images, self.seed, self.policy, self.samples = images, seed, policy, 0
-
-    def _sizes(self):
-        """Return the batch sizes of the present epoch, and how many of its samples have been seen."""
-        epoch, seen = divmod(self.samples, self.images)
-        start = epoch * self.images
-        sizes = sizes_by_epoch(
-            lambda n: min(self.images, cyclical_batch_size(start + n, **self.policy)), self.images, 1
-        )
-        return epoch, sizes[0], seen
-
-    def __iter__(self) -> Iterator[list[int]]:
-        epoch, sizes, seen = self._sizes()
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.images)
-        position = 0
-        for size in sizes:
-            batch = order[position : position + size].tolist()
-            position += size
-            if position > seen:
-                self.samples = int(epoch * self.images + position)
-                yield batch
-
-    def __len__(self) -> int:
-        _, sizes, seen = self._sizes()
-        return int((np.cumsum(sizes) > seen).sum())
-
-    def state_dict(self) -> dict:
-        """Return how many samples have been handed out."""
-        return {"samples": self.samples}
-
-    def load_state_dict(self, state: dict) -> None:
-        """Go on where a sampler with this state stopped; raises ValueError for what is no such state."""
-        samples = state.get("samples") if isinstance(state, dict) and len(state) == 1 else None
-        if type(samples) is not int or samples < 0:
-            raise ValueError(f"a sampler's state is {{'samples': how many}}, not {state}")
-        self.samples = samples
+    asked = []
+    for epoch, epoch_sizes in enumerate(sizes):
+        starts = np.cumsum(epoch_sizes) - epoch_sizes
+        asked.append(np.array([policy(epoch * images + seen) for seen in starts]))
+    return asked

@@ -6,7 +6,7 @@ curves = Training(config, options).follow(plan)                            losse
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -70,12 +70,6 @@ def constant_plan(images: int, batch_size: int, rate: float, epochs: int) -> Pla
         raise ValueError(f"the learning rate is {rate}; it must be positive and finite")
     sizes = batch_sizes(images, batch_size)
     return [(sizes, np.full(len(sizes), rate))] * epochs
-
-
-def best_of(values: Sequence[float | None]) -> float:
-    """Return the greatest of the epochs' values, of which those after a stop are None or NaN; NaN if all are."""
-    numbers = np.array(values, dtype=float)
-    return float(np.nanmax(numbers)) if np.isfinite(numbers).any() else math.nan
 
 
 def resize(pixels: torch.Tensor) -> torch.Tensor:

@@ -61,8 +61,15 @@ def plain_loop(networks: int) -> float:
 
 def vmapped(networks: int) -> float:
     """Return the seconds for `networks` networks x 1 epoch with torch.func's stacked state, vmap and grad."""
-    models = [nn.Sequential(nn.Linear(1, WIDTH), nn.ReLU(), *(part for _ in range(HIDDEN - 1) for part in
-              (nn.Linear(WIDTH, WIDTH), nn.ReLU())), nn.Linear(WIDTH, 1)) for _ in range(networks)]  # fmt: skip
+    models = [
+        nn.Sequential(
+            nn.Linear(1, WIDTH),
+            nn.ReLU(),
+            *(part for _ in range(HIDDEN - 1) for part in (nn.Linear(WIDTH, WIDTH), nn.ReLU())),
+            nn.Linear(WIDTH, 1),
+        )
+        for _ in range(networks)
+    ]
     parameters, _ = torch.func.stack_module_state(models)
     template = models[0].to("meta")
 

@@ -169,13 +169,19 @@ def main():
     summary = {
         "lenet5": epochs_of("mnist", LeNet5, standardize, pad, device, "float32", 2, IMAGES),
         "mini_googlenet": epochs_of(
-            "fashion_mnist", MiniGoogLeNet, resize, enlarge, device, precision, min(8, cores),
+            "fashion_mnist",
+            MiniGoogLeNet,
+            resize,
+            enlarge,
+            device,
+            precision,
+            min(8, cores),
             IMAGES if device.type == "cuda" else 2000,
         ),
         "matrix_rate": matrix_rate(device, torch.bfloat16 if precision == "bfloat16" else torch.float32),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else f"{cores} CPU cores",
         "environment": environment(),
-    }  # fmt: skip
+    }
     mini = summary["mini_googlenet"]
     rate = mini["images"] / mini["ours"]["mean"]
     mini["images_per_second"] = rate
@@ -184,14 +190,18 @@ def main():
         lenet = summary["lenet5"]
         lenet["in_a_sweep"] = sweep_epoch(cores, IMAGES)
         lenet["speedup_in_a_sweep"] = lenet["plain"]["mean"] / lenet["in_a_sweep"]["mean"]
-        print(f"lenet5, one run on each core: {lenet['in_a_sweep']['mean']:.2f} s an epoch, "
-              f"{lenet['speedup_in_a_sweep']:.2f} x")  # fmt: skip
+        print(
+            f"lenet5, one run on each core: {lenet['in_a_sweep']['mean']:.2f} s an epoch, "
+            f"{lenet['speedup_in_a_sweep']:.2f} x"
+        )
     if device.type == "cpu" and importlib.util.find_spec("tensorflow"):
         mini["keras_images_per_second"] = keras_rate()
     for name in ("lenet5", "mini_googlenet"):
         row = summary[name]
-        print(f"{name:16s} plain {row['plain']['mean']:8.2f} s   ours {row['ours']['mean']:8.2f} s   "
-              f"{row['speedup']['mean']:6.2f} x")  # fmt: skip
+        print(
+            f"{name:16s} plain {row['plain']['mean']:8.2f} s   ours {row['ours']['mean']:8.2f} s   "
+            f"{row['speedup']['mean']:6.2f} x"
+        )
     write_summary(f"bench_training_{device.type}", summary)
 
 

@@ -41,7 +41,7 @@ def run(config):
         del hoard
     values = np.random.default_rng(config["seed"]).normal(size=config["size"])
     # The parent tells the nodes of a cluster apart: "device" goes to the environment, not to the result.
-    return {"values": values, "device": f"parent {os.getppid()}"}
+    return {"values": values, "precision": "float64", "device": f"parent {os.getppid()}"}
 
 
 def configs(n, pause, size=20_000, fault=None):
@@ -53,9 +53,9 @@ def configs(n, pause, size=20_000, fault=None):
 def main():
     """Run what is not recorded, then write the summary and draw the figure."""
     options = parse_args(__doc__)
-    n, size, workers = (int(os.environ.get(f"SWEEP_{key}", value)) for key, value in
-                        (("RUNS", 12), ("SIZE", 20_000), ("WORKERS", 1)))  # fmt: skip
-    runs = configs(n, float(os.environ.get("SWEEP_PAUSE", 0)), size, os.environ.get("SWEEP_FAULT"))
+    n, size = int(os.environ.get("SWEEP_RUNS", 12)), int(os.environ.get("SWEEP_SIZE", 20_000))
+    workers, pause = int(os.environ.get("SWEEP_WORKERS", 1)), float(os.environ.get("SWEEP_PAUSE", 0))
+    runs = configs(n, pause, size, os.environ.get("SWEEP_FAULT"))
     frame = run_all(STEM, run, runs, options, workers=workers)
     if os.environ.get("SWEEP_DRAW"):
         write_summary(STEM, {"mean": mean_interval([np.mean(values) for values in frame["values"]])}, options)

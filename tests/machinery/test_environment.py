@@ -211,7 +211,7 @@ def test_without_a_main_guard_several_workers_are_one_sentence(tmp_path):
     script.write_text(
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from pathlib import Path; from utils.cli import Options; from utils.runs import run_all\n"
-        "def run(config): return {'value': 1}\n"
+        "def run(config): return {'value': 1, 'precision': 'float64', 'device': 'cpu'}\n"
         "run_all('stem', run, [{'seed': seed} for seed in range(3)], Options(output=Path('out')), workers=2)\n"
     )
     done = run(sys.executable, script, cwd=tmp_path)

@@ -17,9 +17,11 @@ from utils.provenance import provenance
 from utils.records import record_name, write_summary
 from utils.runs import run_all
 
+CPU = {"precision": "float64", "device": "cpu"}
+
 
 def square(config):
-    return {"square": config["x"] ** 2}
+    return {**CPU, "square": config["x"] ** 2}
 
 
 def records(options, stem="stem"):
@@ -41,7 +43,7 @@ def test_a_recorded_run_is_not_run_again_and_a_changed_one_is(options):
 
     def run(config):
         ran.append(config)
-        return {"value": config["x"]}
+        return {**CPU, "value": config["x"]}
 
     config = {"name": "a", "x": 1, "seed": 0}
     run_all("stem", run, [config], options)
@@ -56,25 +58,25 @@ def test_a_recorded_run_is_not_run_again_and_a_changed_one_is(options):
 )
 def test_an_interrupted_fresh_start_goes_on_without_it(options):
     configs, folder = [{"seed": seed} for seed in range(3)], options.results_dir / "stem"
-    run_all("stem", lambda config: {"code": "old"}, configs, options)
+    run_all("stem", lambda config: {**CPU, "code": "old"}, configs, options)
 
     def interrupted(config):
         if config["seed"] == 1:
             raise KeyboardInterrupt
-        return {"code": "new"}
+        return {**CPU, "code": "new"}
 
     with pytest.raises(SystemExit, match="130"):
         run_all("stem", interrupted, configs, replace(options, fresh=True))
     names = sorted(path.name for path in folder.iterdir() if path.name.startswith("seed"))
     assert names == ["seed=0.json", "seed=1.json.replaced", "seed=2.json.replaced"]
     ran = []
-    frame = run_all("stem", lambda config: ran.append(config["seed"]) or {"code": "new"}, configs, options)
+    frame = run_all("stem", lambda config: ran.append(config["seed"]) or {**CPU, "code": "new"}, configs, options)
     assert ran == [1, 2] and frame.code.tolist() == ["new"] * 3 and not list(folder.glob("*.replaced"))
 
 
 def test_fresh_runs_again_and_replot_never(options, tmp_path):
     calls = []
-    run = lambda config: {"n": calls.append(0) or len(calls)}  # noqa: E731
+    run = lambda config: {**CPU, "n": calls.append(0) or len(calls)}  # noqa: E731
     run_all("stem", run, [{"seed": 0}], options)
     fresh = Options(preset="quick", output=options.output, fresh=True)
     assert run_all("stem", run, [{"seed": 0}], fresh).n.tolist() == [2]
@@ -104,11 +106,13 @@ def test_a_run_that_raises_does_not_take_the_others_along(options, capsys, worke
 
 
 def divide(config):
-    return {"inverse": 1 / config["x"]}
+    return {**CPU, "inverse": 1 / config["x"]}
 
 
 def test_nan_and_infinity_never_reach_a_record(options):
-    run_all("stem", lambda config: {"loss": [1.0, math.nan, np.float32("inf")], "best": 1.0}, [{"seed": 0}], options)
+    run_all(
+        "stem", lambda config: {**CPU, "loss": [1.0, math.nan, np.float32("inf")], "best": 1.0}, [{"seed": 0}], options
+    )
     (record,) = records(options).values()
     assert record["result"] == {"loss": [1.0, None, None], "best": 1.0, "diverged": True}
     assert "NaN" not in json.dumps(record)
@@ -116,18 +120,31 @@ def test_nan_and_infinity_never_reach_a_record(options):
 
 def test_what_is_no_json_is_refused_by_type(options, capsys):
     with pytest.raises(SystemExit):
-        run_all("stem", lambda config: {"value": {1, 2}}, [{"seed": 0}], options)
+        run_all("stem", lambda config: {**CPU, "value": {1, 2}}, [{"seed": 0}], options)
     assert "not set" in capsys.readouterr().err and records(options) == {}
 
 
-@pytest.mark.parametrize("nonsense", ["", "{", "[]", "null", '{"config": {"seed": 0}}', "NaN", "\x00\xff",
-                                      '{"config": {"seed": 0}, "result": {"a": NaN}, "seconds": 1, COMMIT}',
-                                      '{"config": {"seed": 0}, "result": {}, "seconds": 1, COMMIT}',
-                                      '{"config": {"seed": 0}, "result": {"a": 1}, "seconds": "1", COMMIT}',
-                                      '{"seed": 0, "accuracy": 0.9}',
-                                      '{"config": {"seed": 0}, "result": {"a": 1}, "seconds": 1}', "[" * 100_000,
-                                      '{"config": {"seed": 1}, ENVIRONMENT}', '{"config": {"seed": 0.0}, ENVIRONMENT}',
-                                      '{"config": {"seed": false}, ENVIRONMENT}'])  # fmt: skip
+NONSENSE = [
+    "",
+    "{",
+    "[]",
+    "null",
+    "NaN",
+    "\x00\xff",
+    "[" * 100_000,
+    '{"config": {"seed": 0}}',
+    '{"seed": 0, "accuracy": 0.9}',
+    '{"config": {"seed": 0}, "result": {"a": 1}, "seconds": 1}',
+    '{"config": {"seed": 0}, "result": {"a": 1}, "seconds": "1", COMMIT}',
+    '{"config": {"seed": 0}, "result": {"a": NaN}, "seconds": 1, COMMIT}',
+    '{"config": {"seed": 0}, "result": {}, "seconds": 1, COMMIT}',
+    '{"config": {"seed": 1}, ENVIRONMENT}',
+    '{"config": {"seed": 0.0}, ENVIRONMENT}',
+    '{"config": {"seed": false}, ENVIRONMENT}',
+]
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
 @fault("a record is empty, edited into nonsense, or of another config", "it does not count, and is run again")
 def test_a_record_of_nonsense_is_run_again(options, nonsense):
     path = options.results_dir / "stem" / "seed=0.json"
@@ -135,7 +152,7 @@ def test_a_record_of_nonsense_is_run_again(options, nonsense):
     commit = '"environment": {"commit": "unknown"}'
     rest = f'"result": {{"a": 1}}, "seconds": 1, {commit}'
     path.write_text(nonsense.replace("ENVIRONMENT", rest).replace("COMMIT", commit), encoding="latin-1")
-    assert run_all("stem", lambda config: {"value": 7}, [{"seed": 0}], options).value.tolist() == [7]
+    assert run_all("stem", lambda config: {**CPU, "value": 7}, [{"seed": 0}], options).value.tolist() == [7]
 
 
 def test_a_folder_in_a_records_place_is_named_before_anything_runs(options):
@@ -181,33 +198,34 @@ def test_intervals_are_those_of_the_textbooks():
 
 
 def test_a_summary_says_where_its_runs_come_from(options):
-    frame = run_all("stem", lambda config: {"x": 1, "precision": config["p"]}, [
-        {"name": f"{p}{seed}", "p": p, "seed": seed} for p, seed in (("bfloat16", 0), ("float32", 0), ("float32", 1))
-    ], options)  # fmt: skip
-    found = provenance(frame)
-    assert found["runs"] == 3 and found["seconds"] == pytest.approx(frame.seconds.sum())
-    assert {row["precision"]: row["runs"] for row in found["environments"]} == {"bfloat16": 1, "float32": 2}
-    assert all({"python", "numpy", "device"} <= row.keys() and "commit" not in row for row in found["environments"])
-    assert sum(found["commits"].values()) == 3 and found == provenance(frame.iloc[::-1])
+    configs = [{"name": "half", "used": "bfloat16", "seed": 0}]
+    configs += [{"name": f"single{seed}", "used": "float32", "seed": seed} for seed in range(2)]
+    run = lambda config: {"x": 1, "precision": config["used"], "device": "cpu"}  # noqa: E731
+    frame = run_all("stem", run, configs, options)
+    origin = provenance(frame)
+    assert origin["runs"] == 3 and origin["seconds"] == pytest.approx(frame.seconds.sum())
+    assert {row["precision"]: row["runs"] for row in origin["environments"]} == {"bfloat16": 1, "float32": 2}
+    assert all({"python", "numpy", "device"} <= row.keys() and "commit" not in row for row in origin["environments"])
+    assert sum(origin["commits"].values()) == 3 and origin == provenance(frame.iloc[::-1])
 
 
 @fault("a run returns no usable result", "it is named with its config, the others are recorded, status 1")
-@pytest.mark.parametrize("result", [None, [1, 2], {}, np.array(3.0), {"device": "cpu"}, {"x": 5}, {"seconds": 5}])
+@pytest.mark.parametrize("result", [None, [1, 2], np.array(3.0), CPU, {**CPU, "x": 5}, {**CPU, "seconds": 5}])
 def test_a_run_without_a_usable_result_does_not_take_the_others_along(options, capsys, result):
     runs = [{"x": 1, "seed": seed} for seed in range(3)]
     with pytest.raises(SystemExit, match=r'1 of 3 runs failed, the others are recorded:\n.*"seed": 1'):
-        run_all("stem", lambda config: result if config["seed"] == 1 else {"value": 1}, runs, options)
+        run_all("stem", lambda config: result if config["seed"] == 1 else {**CPU, "value": 1}, runs, options)
     assert set(records(options)) == {"x=1_seed=0.json", "x=1_seed=2.json"} and "run returned" in capsys.readouterr().err
 
 
 def test_an_array_without_dimensions_is_its_number(options):
-    frame = run_all("stem", lambda config: {"loss": np.array(0.5), "epoch": np.array(3)}, [{"seed": 0}], options)
+    frame = run_all("stem", lambda config: {**CPU, "loss": np.array(0.5), "epoch": np.array(3)}, [{"seed": 0}], options)
     assert frame.loss.tolist() == [0.5] and frame.epoch.tolist() == [3]
 
 
 def test_a_config_with_a_long_name_is_recorded_under_a_shorter_one_of_its_own(options):
     configs = [{"text": "é" * 200 + end, "seed": 0} for end in "ab"]
-    frame = run_all("stem", lambda config: {"value": config["text"][-1]}, configs, options)
+    frame = run_all("stem", lambda config: {**CPU, "value": config["text"][-1]}, configs, options)
     assert frame.value.tolist() == ["a", "b"] and len(records(options)) == 2
     again = run_all("stem", lambda config: pytest.fail("it ran again"), configs, options)
     assert again.value.tolist() == ["a", "b"]
@@ -224,12 +242,12 @@ NO_CONFIGS = {
     "object": {"x": object()},
 }
 NO_RESULTS = {
-    "half a character": {"v": HALF_A_CHARACTER},
-    "too long a number": {"v": 10**5000},
-    "no precision": {"v": 1, "precision": None},
-    "no device": {"v": 1, "device": {}},
-    "two keys of one name": {1: "a", "1": "b"},
-    "diverged": {"v": 1, "diverged": False},
+    "half a character": {**CPU, "v": HALF_A_CHARACTER},
+    "too long a number": {**CPU, "v": 10**5000},
+    "no precision": {"v": 1, "device": "cpu"},
+    "a device without a name": {**CPU, "v": 1, "device": {}},
+    "two keys of one name": {**CPU, 1: "a", "1": "b"},
+    "diverged": {**CPU, "v": 1, "diverged": False},
 }
 
 
@@ -243,10 +261,10 @@ def test_a_config_that_a_record_cannot_hold_is_refused_before_anything_runs(opti
 def test_a_result_that_a_record_cannot_hold_does_not_take_the_others_along(options, kind):
     runs = [{"x": 1, "seed": seed} for seed in range(3)]
     with pytest.raises(SystemExit, match="1 of 3 runs failed, the others are recorded"):
-        run_all("stem", lambda config: NO_RESULTS[kind] if config["seed"] == 1 else {"value": 1}, runs, options)
+        run_all("stem", lambda config: NO_RESULTS[kind] if config["seed"] == 1 else {**CPU, "value": 1}, runs, options)
     assert set(records(options)) == {"x=1_seed=0.json", "x=1_seed=2.json"}
 
 
 def test_a_masked_value_is_none_and_not_zero(options):
-    frame = run_all("stem", lambda config: {"v": np.ma.array([1.0, 2.0], mask=[0, 1])}, [{"seed": 0}], options)
+    frame = run_all("stem", lambda config: {**CPU, "v": np.ma.array([1.0, 2.0], mask=[0, 1])}, [{"seed": 0}], options)
     assert frame.v[0] == [1.0, None]

@@ -44,8 +44,15 @@ RATE_RANGE = {
     "protocol": {"batch_size": 64},
     "candidates": [{"rate": rate, "loss": {"mean": 1.0, "low": None, "high": None, "n": 1}} for rate in (0.01, 0.1)],
 }
-RATE_POLICY = {"lr_min": 0.003, "lr_max": 0.03, "images": 110, "batch_size": 16, "gamma": 0.999, "step_epochs": 1,
-               "epochs": 6}  # fmt: skip
+RATE_POLICY = {
+    "lr_min": 0.003,
+    "lr_max": 0.03,
+    "images": 110,
+    "batch_size": 16,
+    "gamma": 0.999,
+    "step_epochs": 1,
+    "epochs": 6,
+}
 RATE_CURVES = ("batch_loss", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 RATE_END = {"test_loss": 0.5, "test_accuracy": 0.5, "selected_test_accuracy": 0.5, "stopped": False, "updates": 42}
 NEEDED = {

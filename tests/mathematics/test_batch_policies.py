@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from coms6998_hw2.p4_3_cyclical_learning_rate import cyclical_rates
 from coms6998_hw2.problem_4 import batch_policies as policies
-from coms6998_hw2.problem_4.batch_policies import cyclical_batch_sampler, cyclical_batch_size, sizes_by_epoch
+from coms6998_hw2.problem_4 import batch_sampler
+from coms6998_hw2.problem_4.batch_policies import cyclical_batch_size, sizes_by_epoch
+from coms6998_hw2.problem_4.batch_sampler import cyclical_batch_sampler
 
 
 def test_the_docstrings_example_runs():
-    assert doctest.testmod(policies).failed == 0 < doctest.testmod(policies).attempted
+    assert doctest.testmod(batch_sampler).failed == 0 < doctest.testmod(batch_sampler).attempted
 
 
 def test_it_starts_at_the_largest_batch_and_dips_to_the_smallest_in_the_middle_of_the_cycle():
@@ -38,8 +40,12 @@ def test_the_growing_batchs_noise_rises_and_decays_with_the_cyclical_rates():
     """
     updates, step = 600, 100
     rate = cyclical_rates(updates, lr_min=1e-3, lr_max=1e-2, cycle=2 * step, gamma=0.05 ** (1 / updates))
-    batch = np.array([cyclical_batch_size(n, b_min=100, b_max=1000, cycle=2 * step, decay=0.05 ** (1 / updates),
-                                          multiple=1) for n in range(updates)])  # fmt: skip
+    batch = np.array(
+        [
+            cyclical_batch_size(n, b_min=100, b_max=1000, cycle=2 * step, decay=0.05 ** (1 / updates), multiple=1)
+            for n in range(updates)
+        ]
+    )
     noise = 1000 * 1e-3 / batch
     for start in (0, 200, 400):
         assert np.argmax(noise[start : start + 200]) == pytest.approx(np.argmax(rate[start : start + 200]), abs=3)
@@ -63,9 +69,15 @@ def test_linear_cycles_are_bs_schedulers():
             self.size = new_bs
 
     theirs = scheduler.CyclicBS(
-        None, base_batch_size=512, min_batch_size=32, step_size_down=40, mode="exp_range", gamma=0.995,
-        batch_size_manager=Manager(), max_batch_size=512,
-    )  # fmt: skip
+        None,
+        base_batch_size=512,
+        min_batch_size=32,
+        step_size_down=40,
+        mode="exp_range",
+        gamma=0.995,
+        batch_size_manager=Manager(),
+        max_batch_size=512,
+    )
     for n in range(1, 300):
         theirs.step()
         ours = cyclical_batch_size(n, b_min=32, b_max=512, cycle=80, decay=0.995, logarithmic=False)
@@ -73,8 +85,14 @@ def test_linear_cycles_are_bs_schedulers():
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 60), st.integers(0, 200), st.integers(60, 400), st.integers(1, 900), st.integers(1, 16),
-       st.sampled_from(policies.TRAJECTORIES))  # fmt: skip
+@given(
+    st.integers(1, 60),
+    st.integers(0, 200),
+    st.integers(60, 400),
+    st.integers(1, 900),
+    st.integers(1, 16),
+    st.sampled_from(policies.TRAJECTORIES),
+)
 def test_each_sample_is_seen_exactly_once_in_every_epoch(b_min, more, images, cycle, multiple, trajectory):
     choices = {"b_min": b_min, "b_max": b_min + more, "cycle": cycle, "trajectory": trajectory}
     choices["multiple"] = min(multiple, b_min + more)

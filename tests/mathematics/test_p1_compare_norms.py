@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from ist597_norms import p1_compare_norms as p1
+from ist597_norms.norm_intervals import best_steps
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +27,10 @@ def test_weights_without_a_direction_end_a_run_with_nan(diverged):
 
 
 def test_a_diverged_step_is_never_the_best():
-    frame = pd.DataFrame([
-        {"part": "tuned", "seed": seed, "mode": mode, "learning_rate": rate, "validation_accuracy": [0.1, end]}
-        for mode, rate, end, seed in [("weight", 0.3, 0.8, 0), ("weight", 1.0, None, 0), ("none", 0.3, 0.7, 0),
-                                      ("none", 1.0, 0.9, 0), ("none", 0.3, 0.99, 1)]
-    ])  # fmt: skip
-    assert p1.best_rates(frame) == {"weight": 0.3, "none": 1.0}
+    ends = [("weight", 0.3, 0.8, 0), ("weight", 1.0, None, 0), ("none", 0.3, 0.7, 0), ("none", 1.0, 0.9, 0)]
+    rows = []
+    for mode, rate, end, seed in [*ends, ("none", 0.3, 0.99, 1)]:
+        run = {"part": "tuned", "seed": seed, "mode": mode, "learning_rate": rate, "validation_accuracy": [0.1, end]}
+        rows.append(run)
+    frame = pd.DataFrame(rows)
+    assert best_steps(frame) == {"weight": 0.3, "none": 1.0}

@@ -13,10 +13,13 @@ def passes(n, count, rng):
     return np.stack([rng.permutation(n) for _ in range(count)])
 
 
-@pytest.mark.parametrize(("a", "reference"), [
-    (0.0, Perceptron(fit_intercept=False, eta0=0.5)),
-    (1.0, SGDClassifier(loss="hinge", alpha=0.0, fit_intercept=False, learning_rate="constant", eta0=0.5)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("a", "reference"),
+    [
+        (0.0, Perceptron(fit_intercept=False, eta0=0.5)),
+        (1.0, SGDClassifier(loss="hinge", alpha=0.0, fit_intercept=False, learning_rate="constant", eta0=0.5)),
+    ],
+)
 def test_the_same_updates_in_the_same_order_as_scikit_learn(a, reference):
     rng = np.random.default_rng(1)
     x, y = sample(20, rng)

@@ -1,0 +1,76 @@
+"""How the tests start sweep.py, kill it, and look at what it left: `status, said = finish(start(folder, runs=3))`."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SWEEP = Path(__file__).with_name("sweep.py")
+RESUME = "the same command without --fresh goes on"
+
+
+def start(
+    output,
+    *flags,
+    draw=False,
+    prefix=(),
+    environment=(),
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    limit=None,
+    **settings,
+):
+    """Start sweep.py; settings: runs, size, pause, workers, fault; limit: the largest file it may write."""
+    settings = {f"SWEEP_{key.upper()}": str(value) for key, value in settings.items()}
+    settings |= {"SWEEP_DRAW": "1"} if draw else {}
+    words = [*prefix, sys.executable, SWEEP, "--output", output, *flags]
+    small_disk = limit and (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    return subprocess.Popen(
+        [str(word) for word in words],
+        env={**os.environ, **settings, **dict(environment)},
+        stdout=stdout,
+        stderr=stderr,
+        text=True,
+        preexec_fn=small_disk,
+    )
+
+
+def finish(process, seconds=60):
+    """Return (status, what it said)."""
+    stdout, stderr = process.communicate(timeout=seconds)
+    return process.returncode, (stdout or "") + stderr
+
+
+def complete(output, **settings):
+    """Run the sweep to its end and return its results, by name."""
+    status, said = finish(start(output, **settings))
+    assert status == 0, said
+    return results(output)
+
+
+def paths(output):
+    return sorted((output / "results" / "sweep").glob("run*.json"))
+
+
+def results(output):
+    return {path.name: json.loads(path.read_text())["result"] for path in paths(output)}
+
+
+def everything(output):
+    """Return every file below a folder, without the times in the records."""
+    files = {path.relative_to(output): path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    return {path: content for path, content in files.items() if path.parent.name != "sweep"} | results(output)
+
+
+def wait_for_record(output, process):
+    while not paths(output):
+        time.sleep(0.02)
+        assert process.poll() is None, finish(process)
+
+
+def one_sentence(said):
+    """Return whether a message is for people: no traceback."""
+    return said.strip() and "Traceback" not in said

@@ -1,0 +1,140 @@
+"""A sweep, a figure or a report that is killed or interrupted: nothing is lost, and a sentence says how to go on."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from xml.etree import ElementTree
+
+import pytest
+from faults import fault
+from matplotlib import image
+from sweeping import RESUME, SWEEP, complete, everything, finish, one_sentence, paths, results, start, wait_for_record
+
+from utils.cli import ROOT
+from utils.records import read_record
+
+
+@fault("kill -9 at 20 random instants of a sweep", "every record is whole; the next start does what is missing")
+def test_kill_9_at_random_instants_of_a_sweep(tmp_path):
+    started = time.monotonic()
+    whole = complete(tmp_path / "whole", pause=0.005)
+    duration = time.monotonic() - started
+    instants = random.Random(0)
+    for _ in range(20):
+        process = start(tmp_path / "killed", pause=0.005)
+        time.sleep(instants.uniform(0.6, 1.1) * duration)
+        process.kill()
+        process.communicate()
+        for path in paths(tmp_path / "killed"):
+            assert read_record(path, json.loads(path.read_text())["config"]) is not None
+            if instants.random() < 0.3:
+                path.unlink()  # so that there is always something left to kill
+    assert complete(tmp_path / "killed", pause=0.005) == whole
+    assert not list((tmp_path / "killed").rglob(".*"))  # no temporary file is left
+
+
+@fault("kill -9 while the summary and the figure are written", "each is the old one or the new one, whole")
+def test_kill_9_while_a_figure_is_drawn(tmp_path):
+    started = time.monotonic()
+    complete(tmp_path, draw=True, runs=2, size=1000)
+    duration = time.monotonic() - started
+    whole, instants = everything(tmp_path), random.Random(1)
+    for _ in range(10):
+        process = start(tmp_path, "--replot", draw=True, runs=2, size=1000)
+        time.sleep(instants.uniform(0.5, 1.0) * duration)
+        process.kill()
+        process.communicate()
+        json.loads((tmp_path / "results" / "sweep.json").read_text())
+        for picture in (tmp_path / "figures").glob("*.*g"):
+            image.imread(picture) if picture.suffix == ".png" else ElementTree.parse(picture)
+        if instants.random() < 0.5:
+            shutil.rmtree(tmp_path / "figures", ignore_errors=True)
+    complete(tmp_path, draw=True, runs=2, size=1000)
+    assert everything(tmp_path) == whole
+
+
+@fault("kill -9 while the PDFs are built", "each PDF is the old one or the new one, whole")
+def test_kill_9_while_a_report_is_built(tmp_path):
+    shutil.copytree(ROOT / "report", tmp_path / "report")
+    shutil.copytree(ROOT / "figures", tmp_path / "report" / "figures")
+    code = (
+        "import sys, pathlib; sys.path.insert(0, sys.argv[1] + '/report'); import build\n"
+        "from utils.cli import Options\n"
+        "root = pathlib.Path(sys.argv[1]); print('ready', flush=True)\n"
+        "build.compile_report(root / 'report' / 'ist597.typ', Options(output=root / 'report'), root)"
+    )
+    pdf = tmp_path / "report" / "ist597.pdf"
+    whole, instants = pdf.read_bytes(), random.Random(2)
+    for attempt in range(6):
+        if attempt % 2:
+            pdf.unlink(missing_ok=True)
+        words = [sys.executable, "-c", code, tmp_path]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(instants.uniform(0, 2))
+        process.kill()
+        process.communicate()
+        assert not pdf.exists() or pdf.read_bytes() == whole
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@fault("Ctrl-C or SIGTERM during the runs, in one process or several", "status 130 or 143; a sentence how to resume")
+def test_an_interrupted_sweep_says_how_to_resume(tmp_path, workers, number, status):
+    process = start(tmp_path, runs=1000, pause=0.05, workers=workers)
+    wait_for_record(tmp_path, process)
+    process.send_signal(number)
+    returned, said = finish(process)
+    assert returned == status and RESUME in said, said
+    assert workers > 1 or one_sentence(said)  # a worker that is stopped while it starts may leave a traceback
+    assert "leaked" not in said
+
+
+@fault("the sweep is killed while its workers compute", "the workers end too")
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    process = start(tmp_path, runs=1000, pause=0.05, workers=2)
+    wait_for_record(tmp_path, process)
+    process.kill()
+    process.communicate(timeout=20)  # returns only when every child has closed the shared pipes
+
+
+@fault(
+    "a worker is killed, for want of memory perhaps", "the run that kills it is named, status 1; the others are done"
+)
+def test_a_killed_worker_is_reported_and_the_others_go_on(tmp_path):
+    status, said = finish(start(tmp_path, runs=6, size=100, workers=2, fault="kill"))
+    assert status == 1 and "1 of 6 runs failed" in said and '"seed": 0' in said and "worker was killed" in said, said
+    assert one_sentence(said) and '"seed": 1' not in said
+    assert sorted(results(tmp_path)) == [f"run{seed}.json" for seed in range(1, 6)]
+
+
+@fault("Ctrl-C while a figure is drawn or a summary written", "status 130; a sentence, and the records are kept")
+def test_an_interruption_between_the_runs_is_one_sentence(tmp_path):
+    code = (
+        "import os, signal, sys, sweep; from utils import plotting\n"
+        "save = plotting.save\n"
+        "def interrupted(*arguments):\n"
+        "    os.kill(os.getpid(), signal.SIGINT); return save(*arguments)\n"
+        f"plotting.save = interrupted; sys.argv[1:] = ['--output', {str(tmp_path)!r}]; sweep.main()"
+    )
+    environment = {**os.environ, "SWEEP_DRAW": "1", "SWEEP_RUNS": "2", "PYTHONPATH": str(SWEEP.parent)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert done.returncode == 130 and "Traceback" not in done.stderr
+    assert "the same command without --fresh goes on" in done.stderr and len(results(tmp_path)) == 2
+
+
+def test_an_interruption_during_the_imports_is_one_sentence(tmp_path):
+    script = ROOT / "coms6998_hw2" / "p1_perceptron.py"
+    words = [sys.executable, "-X", "importtime", script, "--replot"]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    for line in process.stderr:
+        if line.split("|")[-1].strip() == "utils":  # imported, and the libraries are not yet
+            break
+    process.send_signal(signal.SIGINT)
+    said = process.stderr.read()
+    assert process.wait(60) == 130 and "Traceback" not in said and "goes on" in said
