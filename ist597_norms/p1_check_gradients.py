@@ -79,8 +79,7 @@ def run(config: dict) -> dict:
 def largest_differences(config: dict) -> dict:
     """Return, by reference and quantity, the largest difference to ours over all shapes, inputs and seeds.
 
-    "maximum": the absolute one; "relative": relative to the reference's largest entry. Raises ValueError for a
-    difference that is no number.
+    Relative to the reference's largest entry. Raises ValueError for a difference that is no number.
     """
     norm = config["norm"]
     names = [quantity[1:] for quantity in QUANTITIES[norm][1:]]
@@ -97,8 +96,8 @@ def largest_differences(config: dict) -> dict:
                 if not np.isfinite(difference):
                     raise ValueError(f"{norm}, {shape}, {reference}: the difference of {quantity} is {difference}")
                 relative = difference / np.max(np.abs(theirs[quantity]))
-                old = worst.setdefault(reference, {}).setdefault(quantity, {"maximum": 0.0, "relative": 0.0})
-                old["maximum"], old["relative"] = max(old["maximum"], difference), max(old["relative"], relative)
+                largest = worst.setdefault(reference, {})
+                largest[quantity] = max(largest.get(quantity, 0.0), relative)
     return worst
 
 
@@ -197,24 +196,17 @@ def summarise(frame: pd.DataFrame) -> dict:
     """Return for each dtype, norm, reference and quantity the largest differences; the trajectories' ends."""
     summary: dict[str, Any] = {"protocol": {"eps": EPS}}
     for dtype in DTYPES:
-        summary[dtype] = {"max_relative_difference": {}, "max_difference": {}}
+        summary[dtype] = {"max_relative_difference": {}}
     for row in frame[frame.kind == "gradients"].itertuples():
-        for key, kind in (("max_relative_difference", "relative"), ("max_difference", "maximum")):
-            summary[row.dtype][key][row.norm] = {
-                reference: {quantity: worst[kind] for quantity, worst in by_quantity.items()}
-                for reference, by_quantity in row.worst.items()
-            }
-    summary["trajectory"] = {
-        f"{row.norm}_{row.dtype}": {
+        summary[row.dtype]["max_relative_difference"][row.norm] = row.worst
+    summary["trajectory"] = {}
+    for row in frame[frame.kind == "trajectory"].itertuples():
+        summary["trajectory"][f"{row.norm}_{row.dtype}"] = {
             "steps": len(row.gap),
-            "first": row.gap[0],
-            "last": row.gap[-1],
             "largest": max(row.gap),
             "first_loss": row.loss[0],
             "last_loss": row.loss[-1],
         }
-        for row in frame[frame.kind == "trajectory"].itertuples()
-    }
     demonstrations = frame[frame.kind == "demonstration"]
     summary["demonstrations"] = dict(zip(demonstrations.demonstration, demonstrations.difference, strict=True))
     return summary

@@ -4,8 +4,9 @@ import re
 
 import claims
 import test_claims_ist597  # noqa: F401  they note what they assert
+import test_claims_problem_3  # noqa: F401
 import test_claims_problem_4  # noqa: F401
-import test_claims_problems_1_to_3  # noqa: F401
+import test_claims_problems_1_and_2  # noqa: F401
 
 from utils.cli import ROOT
 

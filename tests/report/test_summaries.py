@@ -1,0 +1,38 @@
+"""Every key of a summary is read: by a report, a claim's test, a figure or another script."""
+
+import json
+import re
+
+import pytest
+from claims import RESULTS
+
+from utils.cli import ROOT
+
+TEXTS = [*(ROOT / "report").rglob("*.typ"), *(ROOT / "tests" / "report").glob("test_claims*.py")]
+WORDS = {word for path in TEXTS for word in re.findall(r"\w+", path.read_text(encoding="utf-8"))}
+CODE = "\n".join(path.read_text() for name in ("ist597_norms", "coms6998_hw2") for path in (ROOT / name).rglob("*.py"))
+IN_CODE = set(re.findall(r'\["(\w+)"\](?! =)', CODE))  # what is read, not set
+STEMS = sorted(path.name for path in RESULTS.iterdir() if path.is_dir())
+
+
+def variants(stem):
+    """Return the words in a script's configs: keys that are made of them are read by loops."""
+    records = [json.loads(path.read_text())["config"] for path in (RESULTS / stem).glob("*.json")]
+    return {word for config in records for word in config.values() if isinstance(word, str)}
+
+
+def keys_of(value):
+    """Yield every key in a summary, at any depth."""
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else []):
+        if isinstance(key, str):
+            yield key
+        yield from keys_of(item)
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_every_key_of_a_summary_is_read(stem):
+    summary = json.loads((RESULTS / f"{stem}.json").read_text())
+    del summary["provenance"]
+    made_of_variants = re.compile("|".join(rf"(^|_){re.escape(name)}(_|$)" for name in variants(stem)))
+    names = {key for key in keys_of(summary) if re.fullmatch(r"[A-Za-z_]\w*", key) and not made_of_variants.search(key)}
+    assert names - WORDS - IN_CODE == set()
