@@ -253,29 +253,28 @@ def signed_rank_test(column: pd.Series) -> dict:
 
 
 def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
-    """Return the figure: a training set with its lines, the accuracies' distributions, disagreement against size."""
+    """Return the figure: a training set with its lines, the differences in accuracy, disagreement against size."""
     import seaborn  # it imports Matplotlib, so not before `utils.plotting` has
 
     figure, axes = plotting.subplots(1, 3, height=2.5)
-    points, accuracies, disagreement = axes[0]
+    points, differences, disagreement = axes[0]
     main = frame[(frame.variation == "none") & (frame.train_size == TRAIN_SIZE)].set_index("criterion")
     x, y = np.array(main.x.iloc[0]), np.array(main.y.iloc[0])
-    points.plot([0, 1], [0, 1], color=plotting.BLACK, linestyle=":", label="true line")
+    corner = points.inset_axes((0.17, 0.68, 0.28, 0.28), xlim=(0.88, 1), ylim=(0.88, 1), xticks=[], yticks=[])
+    styles = {"perceptron": "-", "maximum margin": "-", "hinge": "--"}  # the last two nearly coincide: the hinge on top
+    for ax in (points, corner):
+        ax.plot([0, 1], [0, 1], color=plotting.BLACK, linestyle=":", label="true line")
+        for criterion, style in styles.items():
+            w = main.w[criterion]
+            ax.plot([0, 1], [0, -w[0] / w[1]], style, color=COLORS[criterion], label=LABELS[criterion])
     for chosen, marker in ((x[y > 0], "+"), (x[y < 0], "_")):
         points.scatter(*chosen.T, marker=marker, color=plotting.BLACK, linewidth=1, s=18, clip_on=False)
-    styles = {"perceptron": "-", "maximum margin": "-", "hinge": "--"}  # the last two nearly coincide: the hinge on top
-    for criterion, style in styles.items():
-        w = main.w[criterion]
-        slope = -w[0] / w[1]
-        end = np.array([1, slope]) / max(1, slope)
-        points.plot([0, end[0]], [0, end[1]], style, color=COLORS[criterion], label=LABELS[criterion])
+    points.indicate_inset_zoom(corner, edgecolor="0.4")
     points.set(xlabel="$x_1$", ylabel="$x_2$", xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    for criterion, row in main.iterrows():
-        seaborn.ecdfplot(row.accuracy, ax=accuracies, color=COLORS[criterion], linewidth=1)
-        accuracies.axvline(np.mean(row.accuracy), color=COLORS[criterion], linestyle="--", linewidth=0.8)
-    accuracies.set(xlabel="test accuracy", ylabel="share of training sets below", xlim=(0.85, 1))
-    plotting.in_percent(accuracies.xaxis, 0)
-    plotting.in_percent(accuracies.yaxis, 0)
+    change = 100 * (np.array(main.accuracy["hinge"]) - main.accuracy["perceptron"])
+    seaborn.histplot(change, binwidth=1, binrange=(-13.5, 13.5), color="0.6", ax=differences)
+    differences.axvline(change.mean(), color=plotting.BLACK, linestyle="--", linewidth=0.8)
+    differences.set(xlabel="hinge minus perceptron (points)", ylabel="training sets", xlim=(-13.5, 13.5))
     sizes = [int(n) for n in summary["sizes"]]
     for criterion in CRITERIA:
         intervals = [numbers[criterion]["disagreement"] for numbers in summary["sizes"].values()]

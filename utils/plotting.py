@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 from numpy.typing import ArrayLike
 
 from utils.cli import Options
@@ -75,6 +75,12 @@ def label_panels(axes: np.ndarray) -> None:
 def in_percent(axis: Axis, decimals: int | None = None) -> None:
     """Label an axis of fractions in percent, as the report's text and tables give them."""
     axis.set_major_formatter(PercentFormatter(1, decimals))
+
+
+def in_powers_of_ten(axis: Axis) -> None:
+    """Label an axis of decimal logarithms with the powers of ten that they stand for."""
+    axis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    axis.set_major_formatter(StrMethodFormatter("$10^{{{x:.0f}}}$"))
 
 
 def in_ones_twos_and_fives(axis: Axis) -> None:

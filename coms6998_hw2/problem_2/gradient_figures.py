@@ -40,9 +40,9 @@ def stacked(column: pd.Series) -> np.ndarray:
 def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the main figure, a column each activation: signal and gradient with the theory, and training loss."""
     figure, axes = plotting.subplots(3, 3, height=5.8, sharey="row")
-    frame = frame[frame.depth == DEPTH]
+    shallow, deep = frame[frame.depth == DEPTH], frame[frame.depth > DEPTH]
     layers = np.arange(1, DEPTH + 1)
-    for column, (activation, rows) in zip(axes.T, frame.groupby("activation", sort=False), strict=True):
+    for column, (activation, rows) in zip(axes.T, shallow.groupby("activation", sort=False), strict=True):
         signals, gradients, training = column
         for scheme, runs in rows.groupby("scheme", sort=False):
             color, numbers = COLORS[scheme], summary[f"{activation}_{scheme}"]
@@ -58,10 +58,13 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
         signals.set(title=title, yscale="log", xlabel="hidden layer", xticks=layers)
         gradients.set(yscale="log", xlabel="hidden layer", xticks=layers)
         training.set(xlabel="epoch", yscale="log", ylim=(1e-2, 20), xticks=range(losses.shape[1]))
+    for scheme, runs in deep.groupby("scheme", sort=False):
+        axes[2, 2].plot(stacked(runs.train_loss).mean(axis=0), "--", color=COLORS[scheme])
     for ax, label in zip(axes[:, 0], ("pre-activation (rms)", "gradient / layer 5's", "training loss"), strict=True):
         ax.set_ylabel(label)
     plotting.label_panels(axes)
     axes[0, 0].plot([], [], color="0.4", linewidth=0.8, label="theory")
+    axes[0, 0].plot([], [], "--", color="0.4", label=f"{deep.depth.iloc[0]} layers")
     handles = {}  # by label: several panels show the same setting
     for ax in axes[0]:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
@@ -71,11 +74,18 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
 
 
 def draw_violins(frame: pd.DataFrame, activation: str) -> plotting.Figure:
-    """Return one activation's violins of the first seed, layers 1 to 5: a row for each telling initialization."""
+    """Return one activation's violins of the first seed, layers 1 to 5: a row for each telling initialization.
+
+    A column has one scale: linear for the activations of tanh and sigmoid, which are bounded, and else that of the
+    logarithm of the values' size, of which the figure shows the distribution; values of zero are left out of it.
+    """
     rows = frame[(frame.activation == activation) & (frame.depth == DEPTH) & (frame.seed == frame.seed.min())]
     rows = rows[rows.scheme.isin(WITH_VIOLINS)]
-    figure, axes = plotting.subplots(len(rows), 4, height=0.5 * len(rows) + 0.5, sharex=True)
+    figure, axes = plotting.subplots(len(rows), 4, height=0.6 * len(rows) + 0.5, sharex=True, sharey="col")
     layers = np.arange(1, DEPTH + 1)
+    titles = ("|pre-activation|", "|activation|", "|gradient| (activation)", "|gradient| (weight)")
+    for ax, title in zip(axes[0], titles, strict=True):
+        ax.set_title(title)
     for line, row in zip(axes, rows.itertuples(), strict=True):
         columns = (
             row.quantiles_preactivation,
@@ -84,16 +94,19 @@ def draw_violins(frame: pd.DataFrame, activation: str) -> plotting.Figure:
             row.quantiles_gradient_weight,
         )
         for ax, column in zip(line, columns, strict=True):
-            values = np.array(column, dtype=float)
-            plotting.show_violins(ax, list(layers), list(values), COLORS[row.scheme])
-            ax.ticklabel_format(axis="y", scilimits=(-2, 2))
-            ax.tick_params(labelsize=6)
-            ax.locator_params(axis="y", nbins=3)
-            ax.yaxis.get_offset_text().set_fontsize(6)
+            values = np.array(column, dtype=float)  # (layers, quantiles)
+            if column is row.quantiles_activation and activation != "relu":
+                plotting.show_violins(ax, list(layers), list(values), COLORS[row.scheme])
+                continue
+            sizes = [np.log10(np.abs(layer[layer != 0])) for layer in values]
+            there = [layer for layer, size in zip(layers, sizes, strict=True) if len(size)]
+            plotting.show_violins(ax, there, [size for size in sizes if len(size)], COLORS[row.scheme])
+            plotting.in_powers_of_ten(ax.yaxis)
         line[0].set_ylabel(LABELS[row.scheme], fontsize=7)
-    titles = ("pre-activation", "activation", "gradient (activation)", "gradient (weight)")
-    for ax, title in zip(axes[0], titles, strict=True):
-        ax.set_title(title)
+    if activation != "relu":
+        axes[0, 1].set_title("activation")
+    for ax in axes.flat:
+        ax.tick_params(labelsize=6)
     axes[-1, 0].set_xticks(layers)
     figure.align_ylabels(axes[:, 0])
     figure.supxlabel("hidden layer", fontsize=8)

@@ -26,6 +26,7 @@ COLORS = {
     "dropout_bn": plotting.PURPLE,
 }
 STYLES = dict.fromkeys(LABELS, "-") | {"bn_input": "--"}  # it lies on "bn", which should be seen below it
+FEW_UNITS = 100  # of which a violin shows each as a point, too: C1 and C3
 LAYERS = ("c1", "c3", "c5", "f6")
 
 
@@ -71,18 +72,20 @@ def _name_rows(ax: Axes) -> None:
 
 def draw_violins(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return question 3.3's figure: the distribution of gamma and beta in each layer, with and without input norm."""
-    figure, axes = plotting.subplots(2, 1, height=4.2, sharex=True)
+    figure, axes = plotting.subplots(2, 1, height=3.2, sharex=True)
     layers = ("input", *LAYERS)
     for offset, variant in ((-0.2, "bn"), (0.2, "bn_input")):
         rows = chosen(frame, summary, variant)
         for ax, key in zip(axes[:, 0], ("gamma", "beta"), strict=True):
             for position, layer in enumerate(layers):
                 values = [value for run in rows[key] for value in run.get(layer, [])]
+                middle = position + offset
                 if len(values) > len(rows):
-                    color = COLORS[variant]
-                    plotting.show_violins(ax, [position + offset], [np.array(values)], color, width=0.36)
+                    plotting.show_violins(ax, [middle], [np.array(values)], COLORS[variant], width=0.36)
+                    if len(values) < FEW_UNITS:
+                        ax.plot([middle] * len(values), values, ".", color=plotting.BLACK, markersize=2)
                 elif values:  # the input's norm has one gamma and one beta: a point for each seed
-                    ax.plot([position + offset] * len(values), values, "o", color=COLORS[variant])
+                    ax.plot([middle] * len(values), values, "o", color=COLORS[variant])
             ax.set_ylabel({"gamma": r"$\gamma$ (scale)", "beta": r"$\beta$ (shift)"}[key])
     for variant in ("bn", "bn_input"):
         axes[0, 0].plot([], [], "s", color=COLORS[variant], label=LABELS[variant])
@@ -121,7 +124,7 @@ def draw_causes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
 
 def draw_images(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the last figure: test error against the number of training images, every seed beside its mean."""
-    figure, axes = plotting.subplots(1, 1, height=3.2)
+    figure, axes = plotting.subplots(1, 1, height=2.6)
     ax, protocol = axes[0, 0], summary["protocol"]
     scores = {int(n): row["test_accuracy"] for n, row in summary["images"].items()}
     scores[protocol["images"]] = summary["test_accuracy"]

@@ -176,6 +176,12 @@ def test_leaky_relu_helps():
     assert P22["rescued"]["difference"]["low"] > 0.8
 
 
+@claim("no leaky network is constant")
+def test_no_leaky_network_is_constant():
+    assert P22["leaky"]["constant"]["fraction"] == 0
+    assert P22["rescued"]["p"] < 1e-12
+
+
 @claim("after one epoch it has hardly helped")
 def test_after_one_epoch_it_has_hardly_helped():
     assert P22["leaky"]["epochs"]["1"]["collapsed"]["low"] > 0.98
