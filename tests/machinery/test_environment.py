@@ -8,10 +8,10 @@ import sys
 
 import pytest
 from faults import fault
+from smallest import SCRIPTS  # of which TensorFlow's are the last
 
 from utils.cli import ROOT
 
-SCRIPTS = sorted([*(ROOT / "ist597_norms").glob("p*.py"), *(ROOT / "coms6998_hw2").glob("p*.py")])  # TensorFlow's last
 # What a notebook's kernel exports, and what users of TensorFlow Probability and of Keras on torch are told to set.
 OF_OTHERS = {
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",

@@ -16,6 +16,7 @@ from sweep import LARGE
 from utils import cli
 
 SWEEP = Path(__file__).with_name("sweep.py")
+SMALLEST = Path(__file__).with_name("smallest.py")
 pytestmark = [
     pytest.mark.xdist_group("ray"),  # all in one process, which starts one cluster
     pytest.mark.skipif(not RAY.exists(), reason="Ray is not installed: make .venv/installed-ray"),
@@ -77,24 +78,20 @@ def test_a_killed_driver_started_again_runs_only_what_has_no_record(cluster, alo
     stdout, stderr = driver.communicate(timeout=90)
     assert driver.returncode == 0 and f"{24 - len(before)} runs to do" in stdout, stderr
     assert before == {path: path.stat().st_mtime_ns for path in before}
-    found = records(tmp_path)
-    assert {name: record["result"] for name, record in found.items()} == alone
-    assert len({record["environment"]["device"] for record in found.values()}) >= 2, "one node did everything"
+    recorded = records(tmp_path)
+    assert {name: record["result"] for name, record in recorded.items()} == alone
+    assert len({record["environment"]["device"] for record in recorded.values()}) >= 2, "one node did everything"
 
 
 def test_a_script_that_computes_with_torch_gives_the_same_bits(cluster, tmp_path):
     """Ray gives a run one thread for each of its CPUs, a process of this machine has all: no result may show it."""
-    code = (
-        "import sys; from ist597_norms import p1_check_gradients as m\n"
-        "m.PRESETS['quick'].update(shapes=['dense'], steps=2); m.main(sys.argv[1:])"
-    )
-    found = []
+    results = []
     for name, flags in (("alone", []), ("ray", ["--ray", cluster.address])):
-        words = [sys.executable, "-c", code, "--preset", "quick", "--output", tmp_path / name, *flags]
-        subprocess.run(words, env=cluster.environment, check=True, capture_output=True)
-        records = sorted((tmp_path / name / "results" / "p1_check_gradients").glob("*.json"))
-        found.append({path.name: json.loads(path.read_text())["result"] for path in records})
-    assert found[0] == found[1] and any("torch" in name for name in found[0])
+        words = [sys.executable, SMALLEST, "p1_check_gradients", "--preset", "quick", "--output", tmp_path / name]
+        subprocess.run([*words, *flags], env=cluster.environment, check=True, capture_output=True)
+        paths = sorted((tmp_path / name / "results" / "p1_check_gradients").glob("*.json"))
+        results.append({path.stem: json.loads(path.read_text())["result"] for path in paths})
+    assert results[0] == results[1] and "torch" in results[0]["gradients_batch_float32"]["worst"]
 
 
 @fault("Ray: a run raises an error, or kills its worker every time", "it is named, status 1; the others are recorded")

@@ -6,37 +6,19 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from smallest import CHANGES, SCRIPTS
+from torchvision.datasets import MNIST
 
+from coms6998_hw2 import p2_1_vanishing_gradients as p2_1
+from utils import machine, plotting
 from utils.cli import ROOT
 
-SCRIPTS = sorted([*(ROOT / "ist597_norms").glob("p*.py"), *(ROOT / "coms6998_hw2").glob("p*.py")])
 RESULTS = ROOT / "report" / "results"
-ONE_PROCESS = "from utils import machine; machine.cores = lambda: 1"
-# Problem 4 with a network that is a hundred times as fast; MiniGoogLeNet has tests of its own.
-FAST_NETWORK = """
-from functools import partial; from coms6998_hw2.models import LeNet5; from coms6998_hw2.problem_4 import training
-training.NETWORK = partial(LeNet5, batch_norm=True)
-"""
-# What makes each script's quick preset smaller still; a script without an entry fails.
-SMALLEST = {
-    "p1_check_gradients": "m.PRESETS['quick'].update(shapes=['dense'], steps=2)",
-    "p1_compare_norms": ("m.PRESETS['quick'].update(images=400, rates=[0.01], batch_sizes=[1, 64])"),
-    "p1_perceptron": "m.PRESETS['quick'].update(training_sets=20, passes=9, sizes=[5, 20])",
-    "p2_1_vanishing_gradients": (
-        "m.PRESETS['quick'].update(seeds=1, train_images=200, test_images=100); m.STANDARD_DEVIATIONS.clear()"
-    ),
-    "p2_2_dying_relu": ("m.PRESETS['quick'].update(networks=20, epochs=1, map_networks=500, rai_networks=9)"),
-    "p3_lenet5": ("m.PRESETS['quick'].update(images={200: 2, 80: 2}, long_epochs=3, loaded=400)"),
-    "p4_1_fashion_mnist": "m.PRESETS['quick'].update(images=300)",
-    "p4_2_learning_rate_range": FAST_NETWORK + "m.PRESETS['quick'].update(batch_size=4, images=1000)",
-    "p4_3_cyclical_learning_rate": FAST_NETWORK + "m.PRESETS['quick'].update(images=110)",
-    "p4_4_batch_size_range": (
-        FAST_NETWORK + "m.PRESETS['quick'].update(sizes=[4, 8, 16, 32, 64], micro_batch=4, epochs=3)"
-    ),
-    "p4_6_cyclical_batch_size": FAST_NETWORK,
-}
+SMALLEST = Path(__file__).with_name("smallest.py")
 # The summaries of other scripts that a script reads, and their records.
 RATE_RANGE = {
     "lr_min": 0.003,
@@ -69,17 +51,6 @@ NEEDED = {
         },
     },
 }
-# Runs three of the recorded configs again, in another process, and compares the results bit for bit.
-AGAIN = """
-import json, pathlib
-from utils.records import to_json
-paths = sorted(pathlib.Path('out/results/{stem}').iterdir())
-for path in (paths[0], paths[len(paths) // 2], paths[-1]):
-    record = json.loads(path.read_text())
-    result, diverged = to_json(m.run(record['config']))
-    used = {{key: result.pop(key) for key in ('precision', 'device') if key in result}}
-    assert result | ({{'diverged': True}} if diverged else {{}}) == record['result'], path
-"""
 
 
 def python(*words, cwd):
@@ -98,14 +69,12 @@ def contents(folder):
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_a_script_runs_from_another_folder_redraws_the_same_and_repeats_its_records(script, tmp_path, dataset):
-    module = ".".join(script.relative_to(ROOT).with_suffix("").parts)
-    flags = ["--preset", "quick", "--output", str(tmp_path / "out")]
-    setup = f"{ONE_PROCESS}\nimport {module} as m; {SMALLEST[script.stem]}\n"
+    flags = ["--preset", "quick", "--output", tmp_path / "out"]
     for stem, summary in NEEDED.get(script.stem, {}).items():
         path = tmp_path / "out" / "results" / f"{stem}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(summary))
-    python("-c", f"{setup}m.main({flags!r})", cwd=tmp_path)
+    python(SMALLEST, script.stem, *flags, cwd=tmp_path)
     first = contents(tmp_path / "out")
     summary = json.loads((tmp_path / "out" / "results" / f"{script.stem}.json").read_text())
     records = sorted((tmp_path / "out" / "results" / script.stem).iterdir())
@@ -113,27 +82,33 @@ def test_a_script_runs_from_another_folder_redraws_the_same_and_repeats_its_reco
     for record in (json.loads(path.read_text()) for path in records):
         assert (record["config"].get("dataset", dataset) == "digits") == (dataset == "digits")
     assert (tmp_path / "out" / "figures" / f"{script.stem}.png").stat().st_size > 5000
-    python("-c", f"{setup}m.main({[*flags, '--replot']!r})\n{AGAIN.format(stem=script.stem)}", cwd=tmp_path)
+    python(SMALLEST, "again", script.stem, *flags, "--replot", cwd=tmp_path)
     assert contents(tmp_path / "out") == first
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
-def test_without_data_the_digits_are_named_everywhere(tmp_path):
-    flags = ["--preset", "quick", "--output", str(tmp_path / "out"), "--data-dir", str(tmp_path / "empty")]
-    code = (
-        "from torchvision.datasets import MNIST; MNIST.mirrors = ['http://127.0.0.1:9/']\n"
-        "from coms6998_hw2 import p2_1_vanishing_gradients as m; from utils import plotting\n"
-        f"{ONE_PROCESS}; {SMALLEST['p2_1_vanishing_gradients']}\n"
-        "save = plotting.save\n"
-        "def check(figure, *rest, **named):\n"
-        "    path = save(figure, *rest, **named); assert 'digits' in figure.get_suptitle(); return path\n"
-        f"plotting.save = check; m.main({flags!r})"
-    )
-    done = python("-c", code, cwd=tmp_path)
-    assert "WARNING" in done.stderr and "digits" in done.stderr
-    summary = json.loads((tmp_path / "out/results/p2_1_vanishing_gradients.json").read_text())
-    records = [json.loads(path.read_text()) for path in (tmp_path / "out/results/p2_1_vanishing_gradients").iterdir()]
-    assert summary["protocol"]["dataset"] == "digits" and {r["config"]["dataset"] for r in records} == {"digits"}
+def test_without_data_the_digits_are_named_everywhere(tmp_path, monkeypatch, capsys):
+    titles = []
+
+    def save(figure, *rest, **named):
+        path = plotting.save(figure, *rest, **named)
+        titles.append(figure.get_suptitle())
+        return path
+
+    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/"])
+    monkeypatch.setattr(p2_1, "plotting", SimpleNamespace(save=save))
+    monkeypatch.setattr(p2_1, "STANDARD_DEVIATIONS", [])
+    monkeypatch.setattr(machine, "cores", lambda: 1)
+    for key, value in CHANGES[p2_1.STEM].items():
+        monkeypatch.setitem(p2_1.PRESETS["quick"], key, value)
+    p2_1.main(["--preset", "quick", "--output", str(tmp_path / "out"), "--data-dir", str(tmp_path / "empty")])
+    assert titles and all("digits" in title for title in titles)
+    said = capsys.readouterr().err
+    assert "WARNING" in said and "digits" in said
+    results = tmp_path / "out" / "results"
+    records = [json.loads(path.read_text()) for path in (results / p2_1.STEM).iterdir()]
+    assert {record["config"]["dataset"] for record in records} == {"digits"}
+    assert json.loads((results / f"{p2_1.STEM}.json").read_text())["protocol"]["dataset"] == "digits"
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
