@@ -188,8 +188,8 @@ def summarise(frame: pd.DataFrame) -> dict:
     protocol = frame.iloc[0]
     summary: dict[str, Any] = {
         "protocol": {key: protocol[key] for key in ("training_sets", "passes", "learning_rate", "test_size")},
-        "difference": difference(main.accuracy),
-        "difference_disagreement": difference(main.disagreement),
+        "difference": mean_interval(hinge_minus_perceptron(main.accuracy)),
+        "difference_disagreement": mean_interval(hinge_minus_perceptron(main.disagreement)),
         "test": signed_rank_test(main.accuracy),
         "gap_to_maximum_margin": {},
         "sizes": {},
@@ -216,7 +216,7 @@ def describe(row: pd.Series) -> dict:
         "main_exact_accuracy": row.exact_accuracy[0],
         "accuracy": mean_interval(row.accuracy),
         "exact_accuracy": mean_interval(row.exact_accuracy),
-        "accuracy_quantiles": {"5%": np.quantile(row.accuracy, 0.05)},
+        "accuracy_5_percent": np.quantile(row.accuracy, 0.05),
         "disagreement": mean_interval(row.disagreement),
         "converged": np.mean(row.converged),
         "updates": mean_interval(row.updates),
@@ -226,7 +226,10 @@ def describe(row: pd.Series) -> dict:
 def compare(rows: pd.DataFrame) -> dict:
     """Return what the two criteria reach with the same choices, and the differences, hinge minus perceptron."""
     runs = rows.set_index("criterion")
-    numbers = {"difference": difference(runs.accuracy), "difference_disagreement": difference(runs.disagreement)}
+    numbers: dict[str, dict] = {
+        "difference": mean_interval(hinge_minus_perceptron(runs.accuracy)),
+        "difference_disagreement": mean_interval(hinge_minus_perceptron(runs.disagreement)),
+    }
     for criterion in CRITERIA:
         numbers[criterion] = {
             "accuracy": mean_interval(runs.accuracy[criterion]),
@@ -236,19 +239,18 @@ def compare(rows: pd.DataFrame) -> dict:
     return numbers
 
 
-def difference(column: pd.Series) -> dict:
-    """Return the interval of hinge minus perceptron, training set by training set."""
-    return mean_interval(np.array(column["hinge"]) - column["perceptron"])
+def hinge_minus_perceptron(column: pd.Series) -> np.ndarray:
+    """Return the difference of a number, training set by training set (or pair by pair)."""
+    return np.array(column["hinge"]) - column["perceptron"]
 
 
 def signed_rank_test(column: pd.Series) -> dict:
     """Return Wilcoxon's p of hinge minus perceptron, and how often each is better."""
-    change = np.array(column["hinge"]) - column["perceptron"]
+    change = hinge_minus_perceptron(column)
     return {
         "wilcoxon_p": stats.wilcoxon(np.rint(change * TEST_SIZE)).pvalue,
         "hinge_better": np.mean(change > 0),
         "perceptron_better": np.mean(change < 0),
-        "equal": np.mean(change == 0),
     }
 
 
@@ -271,7 +273,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
         points.scatter(*chosen.T, marker=marker, color=plotting.BLACK, linewidth=1, s=18, clip_on=False)
     points.indicate_inset_zoom(corner, edgecolor="0.4")
     points.set(xlabel="$x_1$", ylabel="$x_2$", xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    change = 100 * (np.array(main.accuracy["hinge"]) - main.accuracy["perceptron"])
+    change = 100 * hinge_minus_perceptron(main.accuracy)
     seaborn.histplot(change, binwidth=1, binrange=(-13.5, 13.5), color="0.6", ax=differences)
     differences.axvline(change.mean(), color=plotting.BLACK, linestyle="--", linewidth=0.8)
     differences.set(xlabel="hinge minus perceptron (points)", ylabel="training sets", xlim=(-13.5, 13.5))

@@ -28,12 +28,12 @@ import torch
 from torch import nn
 
 from coms6998_hw2.problem_2.deep_network import DEPTH, build, forward, predict_variance
-from coms6998_hw2.problem_2.gradient_figures import draw, draw_violins, stacked
+from coms6998_hw2.problem_2.gradient_figures import draw, draw_violins
 from utils import data, machine, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import geometric_interval, mean_interval
 from utils.provenance import provenance
-from utils.records import write_summary
+from utils.records import floats, write_summary
 from utils.runs import run_all
 
 STEM = "p2_1_vanishing_gradients"
@@ -196,20 +196,20 @@ def summarise(frame: pd.DataFrame) -> dict:
 
 def describe(rows: pd.DataFrame, depth: int) -> dict:
     """Return the numbers of one setting, over its seeds: by layer at the start, and after training."""
-    gradient = stacked(rows.rms_gradient_activation)  # (seeds, layers), like the next ones
-    theory = stacked(rows.theory_relative_gradient)[0]
-    loss = stacked(rows.train_loss)[:, -1]
+    gradient = floats(rows.rms_gradient_activation)  # (seeds, layers), like the next ones
+    theory = floats(rows.theory_relative_gradient)[0]
+    loss = floats(rows.train_loss)[:, -1]
     return {
         f"gradient_ratio_layer{depth}_to_layer1": geometric_interval(gradient[:, -1] / gradient[:, 0]),
         "gradient_ratio_theory": 1 / theory[0],
         "relative_gradient": [geometric_interval(layer) for layer in (gradient / gradient[:, -1:]).T],
         "relative_gradient_theory": theory,
-        "rms_preactivation": [geometric_interval(layer) for layer in stacked(rows.rms_preactivation).T],
-        "rms_preactivation_theory": stacked(rows.theory_rms_preactivation)[0],
-        "saturated": [mean_interval(layer) for layer in stacked(rows.saturated).T],
-        "dead_units": [mean_interval(layer) for layer in stacked(rows.dead_units).T],
+        "rms_preactivation": [geometric_interval(layer) for layer in floats(rows.rms_preactivation).T],
+        "rms_preactivation_theory": floats(rows.theory_rms_preactivation)[0],
+        "saturated": [mean_interval(layer) for layer in floats(rows.saturated).T],
+        "dead_units": [mean_interval(layer) for layer in floats(rows.dead_units).T],
         "train_loss": mean_interval(loss),
-        "train_accuracy": mean_interval(stacked(rows.train_accuracy)[:, -1]),
+        "train_accuracy": mean_interval(floats(rows.train_accuracy)[:, -1]),
         "diverged": int(np.isnan(loss).sum()),
     }
 
@@ -217,7 +217,7 @@ def describe(rows: pd.DataFrame, depth: int) -> dict:
 def glorot_over_he(rows: pd.DataFrame) -> dict:
     """Return the ratio of the training losses with Glorot's and with He's weights, seed by seed; both are finite."""
     losses = rows.pivot(index="seed", columns="scheme", values="train_loss")[["glorot", "he"]].dropna()
-    ratio = stacked(losses.glorot)[:, 1:] / stacked(losses.he)[:, 1:]  # (seeds, epochs)
+    ratio = floats(losses.glorot)[:, 1:] / floats(losses.he)[:, 1:]  # (seeds, epochs)
     return {
         "first_epoch": geometric_interval(ratio[:, 0]),
         "last_epoch": geometric_interval(ratio[:, -1]),

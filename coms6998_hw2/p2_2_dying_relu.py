@@ -26,12 +26,12 @@ import pandas as pd
 import torch
 
 from coms6998_hw2.problem_2 import relu_ensemble as ensemble
-from coms6998_hw2.problem_2.relu_figures import draw, draw_map, draw_values, floats
+from coms6998_hw2.problem_2.relu_figures import draw, draw_map, draw_values
 from utils import machine, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import fraction_interval, paired_shares
 from utils.provenance import provenance
-from utils.records import write_summary
+from utils.records import floats, write_summary
 from utils.runs import run_all
 
 STEM = "p2_2_dying_relu"
@@ -138,29 +138,28 @@ def train_and_watch(config: dict, device: torch.device) -> dict:
     counts = {key: np.zeros(len(seen), dtype=int) for key in ("collapsed", "fitted", "constant")}
     counts["below"] = np.zeros((len(seen), len(THRESHOLDS)), dtype=int)
     finals = []
+
+    def watch(epoch, layers):
+        if epoch not in seen:
+            return
+        networks = ensemble.evaluate(layers, config["slope"], config["target"])
+        i = seen.index(epoch)
+        counts["collapsed"][i] += np.sum(networks["r2"] < COLLAPSED_R2)
+        counts["fitted"][i] += np.sum(networks["r2"] > 1 - COLLAPSED_R2)
+        counts["constant"][i] += np.sum(networks["range"] == 0)
+        counts["below"][i] += np.sum(networks["range"][:, None] < THRESHOLDS, axis=0)
+        if epoch == seen[-1]:
+            finals.append(networks)
+
     compiled = config["networks"] * config["epochs"] >= WORTH_COMPILING
     for first in range(0, config["networks"], ensemble.CHUNK):
         numbers = range(first, min(first + ensemble.CHUNK, config["networks"]))
-        layers = ensemble.draw_layers(
-            config["width"], config["hidden"], config["initialization"], config["seed"], numbers
-        )
-
-        def watch(epoch, layers):
-            if epoch not in seen:
-                return
-            networks = ensemble.evaluate(layers, config["slope"], config["target"])
-            i = seen.index(epoch)
-            counts["collapsed"][i] += np.sum(networks["r2"] < COLLAPSED_R2)
-            counts["fitted"][i] += np.sum(networks["r2"] > 1 - COLLAPSED_R2)
-            counts["constant"][i] += np.sum(networks["range"] == 0)
-            counts["below"][i] += np.sum(networks["range"][:, None] < THRESHOLDS, axis=0)
-            if epoch == seen[-1]:
-                finals.append(networks)
-
+        width, hidden, seed = config["width"], config["hidden"], config["seed"]
+        layers = ensemble.draw_layers(width, hidden, config["initialization"], seed, numbers)
         watch(0, layers)
         if config["epochs"]:
             layers = [(weight.float().to(device), bias.float().to(device)) for weight, bias in layers]
-            x = ensemble.draw_points(config["points"], config["seed"], numbers).float().to(device)
+            x = ensemble.draw_points(config["points"], seed, numbers).float().to(device)
             compiled = ensemble.train(
                 layers,
                 x,
@@ -171,7 +170,7 @@ def train_and_watch(config: dict, device: torch.device) -> dict:
                 learning_rate=config["learning_rate"],
                 batch_size=config["batch_size"],
                 epochs=config["epochs"],
-                seed=config["seed"],
+                seed=seed,
                 compiled=compiled,
                 after_epoch=watch,
             )

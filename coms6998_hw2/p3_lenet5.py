@@ -53,8 +53,8 @@ VARIANTS = {
     "dropout_bn": {"batch_norm": True, "dropout": True, "dropout_first": True},  # 3.5, Li et al.'s harder case
 }
 LONG = ("bn", "dropout", "bn_dropout", "dropout_bn")  # trained for more epochs, too: dropout's length is a nuisance
-BATCH_SIZE, MOMENTUM = 64, 0.9
-COMMON_RATE = 0.03
+BATCH_SIZE, MOMENTUM = 64, 0.9  # usual values, the same for all variants
+COMMON_RATE = 0.03  # at which all variants train: what they do to the units is compared there
 PADDING = 2  # 28 x 28 -> 32 x 32, as LeCun et al. (1998)
 WATCHED = 10_000  # training images on which the training loss is measured after each epoch
 MEASURED = 1000  # validation images on which the layers' statistics are measured
@@ -83,7 +83,7 @@ PRESETS: dict[str, Any] = {
 }
 
 
-def config(preset: str, variant: str, rate: float, images: int, epochs: int, seed: int) -> dict:
+def one_run(preset: str, variant: str, rate: float, images: int, epochs: int, seed: int) -> dict:
     """Return the run of one network."""
     return {
         "name": f"{variant}_{images}images_rate{rate:g}_{epochs}epochs_seed{seed}",
@@ -101,16 +101,16 @@ def config(preset: str, variant: str, rate: float, images: int, epochs: int, see
 def configs(preset: str) -> list[dict]:
     """Return the runs that depend on no others: the common rate with every seed, the grid of rates with the first."""
     size = PRESETS[preset]
-    main, epochs = next(iter(size["images"].items()))
+    most, epochs = next(iter(size["images"].items()))
     runs = []
     for seed in range(size["seeds"]):
         for variant in VARIANTS:
-            runs.append(config(preset, variant, COMMON_RATE, main, epochs, seed))
+            runs.append(one_run(preset, variant, COMMON_RATE, most, epochs, seed))
     for images, epochs in size["images"].items():
         for rate in size["rates"]:
             for variant in VARIANTS:
-                if (images, rate) != (main, COMMON_RATE):
-                    runs.append(config(preset, variant, rate, images, epochs, seed=0))
+                if (images, rate) != (most, COMMON_RATE):
+                    runs.append(one_run(preset, variant, rate, images, epochs, seed=0))
     return runs
 
 
@@ -124,7 +124,7 @@ def beyond_configs(preset: str, frame: pd.DataFrame) -> list[dict]:
     for images, epochs in size["images"].items():
         for variant, rate in intervals.best_rates(frame, images, epochs, seeds=[0]).items():
             if rate in beyond:
-                runs.append(config(preset, variant, beyond[rate], images, epochs, seed=0))
+                runs.append(one_run(preset, variant, beyond[rate], images, epochs, seed=0))
     return runs
 
 
@@ -134,23 +134,23 @@ def repeated_configs(preset: str, frame: pd.DataFrame) -> list[dict]:
     `frame`: the runs of `configs` and `beyond_configs`.
     """
     size, runs = PRESETS[preset], []
-    main = max(size["images"])
+    most = max(size["images"])
     for images, epochs in size["images"].items():
-        seeds = size["seeds" if images == main else "few_seeds"]
+        seeds = size["seeds" if images == most else "few_seeds"]
         for variant, rate in intervals.best_rates(frame, images, epochs, seeds=[0]).items():
-            if (images, rate) != (main, COMMON_RATE):  # which all seeds have already
-                runs += [config(preset, variant, rate, images, epochs, seed) for seed in range(1, seeds)]
+            if (images, rate) != (most, COMMON_RATE):  # which all seeds have already
+                runs += [one_run(preset, variant, rate, images, epochs, seed) for seed in range(1, seeds)]
     return runs
 
 
 def long_configs(preset: str, frame: pd.DataFrame) -> list[dict]:
     """Return longer runs at each variant's own rate: is dropout not trained long enough? `frame`: all other runs."""
     size, runs = PRESETS[preset], []
-    main, epochs = next(iter(size["images"].items()))
-    rates = intervals.best_rates(frame, main, epochs, range(size["seeds"]))
+    most, epochs = next(iter(size["images"].items()))
+    rates = intervals.best_rates(frame, most, epochs, range(size["seeds"]))
     for seed in range(size["long_seeds"]):
         for variant in LONG:
-            runs.append(config(preset, variant, rates[variant], main, size["long_epochs"], seed))
+            runs.append(one_run(preset, variant, rates[variant], most, size["long_epochs"], seed))
     return runs
 
 
@@ -181,19 +181,19 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     prepare = preparation(images[training], standardized=not variant.get("batch_norm_input"))
     trainer = Trainer(LeNet5(**variant), device, prepare, learning_rate=config["learning_rate"], momentum=MOMENTUM)
     pixels, targets = on_device(images, labels, device)
-    watched, held, measured = training[:WATCHED], torch.as_tensor(validation), pixels[validation[:MEASURED]]
-    order = np.random.default_rng([config["seed"], 1])
+    watched, measured = training[:WATCHED], pixels[validation[:MEASURED]]
+    rng = np.random.default_rng([config["seed"], 1])
     updates = len(training) // config["batch_size"]
     rates = cosine(config["learning_rate"], updates * config["epochs"]).reshape(config["epochs"], updates)
     result: dict[str, Any] = {key: [] for key in CURVES}
     moments = []  # of each layer's inputs, after each evaluated epoch
     for epoch in range(config["epochs"]):
-        batches = split_in_batches(order.permutation(training), config["batch_size"])
+        batches = split_in_batches(rng.permutation(training), config["batch_size"])
         losses = trainer.train(pixels, targets, batches, rates[epoch])
         if (epoch + 1) % every and epoch + 1 < config["epochs"]:
             continue
         result["running_train_loss"].append(losses.mean())
-        for part, indices in (("train", watched), ("validation", held)):
+        for part, indices in (("train", watched), ("validation", validation)):
             loss, accuracy = trainer.evaluate(pixels[indices], targets[indices])
             result[f"{part}_loss"].append(loss)
             result[f"{part}_accuracy"].append(accuracy)
@@ -226,27 +226,28 @@ def preparation(images: np.ndarray, standardized: bool) -> Callable[[torch.Tenso
 
 def summarise(frame: pd.DataFrame) -> dict:
     """Return accuracies and losses with intervals, paired differences, the norms' parameters, and 3.1's measures."""
-    main, epochs = frame.images.max(), frame[frame.images == frame.images.max()].epochs.min()
-    whole = frame[(frame.images == main) & (frame.epochs == epochs)]
-    rates = intervals.best_rates(frame, main, epochs, sorted(frame.seed.unique()))
+    most = frame.images.max()
+    epochs = frame[frame.images == most].epochs.min()
+    whole = frame[(frame.images == most) & (frame.epochs == epochs)]
+    rates = intervals.best_rates(frame, most, epochs, sorted(frame.seed.unique()))
     tuned = intervals.at_rates(whole, rates)
     common = intervals.at_rates(whole, dict.fromkeys(VARIANTS, COMMON_RATE))
-    held = data.validation_size(frame.loaded.iloc[0])
+    validation = data.validation_size(frame.loaded.iloc[0])
     tried = whole.groupby("learning_rate").variant.nunique()
     return {
         "protocol": {
             "dataset": frame.dataset.iloc[0],
             "seeds": frame.seed.nunique(),
             "epochs": epochs,
-            "images": main,
+            "images": most,
             "rates": list(tried.index[tried == len(VARIANTS)]),
             "beyond": list(tried.index[tried < len(VARIANTS)]),
             "common_rate": COMMON_RATE,
             "batch_size": BATCH_SIZE,
             "momentum": MOMENTUM,
-            "validation": held,
-            "measured": min(MEASURED, held),
-            "watched": min(WATCHED, main),
+            "validation": validation,
+            "measured": min(MEASURED, validation),
+            "watched": min(WATCHED, most),
             "input_rate": INPUT_RATE,
             "hidden_rate": HIDDEN_RATE,
         },
@@ -255,9 +256,9 @@ def summarise(frame: pd.DataFrame) -> dict:
         **intervals.at_own_rates(tuned),
         **intervals.at_the_common_rate(common),
         "images": {
-            str(images): intervals.few_images(rows) for images, rows in frame[frame.images < main].groupby("images")
+            str(images): intervals.few_images(rows) for images, rows in frame[frame.images < most].groupby("images")
         },
-        "long": intervals.longer(frame[(frame.images == main) & (frame.epochs > epochs)], whole),
+        "long": intervals.longer(frame[(frame.images == most) & (frame.epochs > epochs)], whole),
     }
 
 

@@ -41,7 +41,7 @@ from utils import plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import geometric_interval, mean_interval
 from utils.provenance import provenance
-from utils.records import write_summary
+from utils.records import last, write_summary
 
 STEM = "p4_2_learning_rate_range"
 EPOCHS = 5  # question 4.2, like the next line
@@ -152,9 +152,9 @@ def candidate(rate: float, rows: pd.DataFrame) -> dict:
     finite = rows[~rows.candidate_diverged.astype(bool)]
     return {
         "rate": rate,
-        "loss": mean_interval([losses[-1] for losses in finite.batch_loss]),
-        "evaluation_loss": mean_interval([losses[-1] for losses in finite.train_loss]),
-        "validation_accuracy": mean_interval([values[-1] for values in finite.validation_accuracy]),
+        "loss": mean_interval(last(finite.batch_loss)),
+        "evaluation_loss": mean_interval(last(finite.train_loss)),
+        "validation_accuracy": mean_interval(last(finite.validation_accuracy)),
         "diverged": len(rows) - len(finite),
         "n": len(rows),
     }

@@ -1,11 +1,11 @@
 """Problem 4.3: the cyclical learning rate with exponential decay between question 4.2's lr_min and lr_max.
 
-Train and validation loss and accuracy over 12 epochs (three cycles of 4), batch size 64, against constant rates, the
-cycle without decay and one cycle at equal epochs.
+Train and validation loss and accuracy over 12 epochs (three cycles of 4), batch size 64; beside it, as far as `SEEDS`
+names them, constant rates, the cycle without decay and one cycle at equal epochs.
 
     python coms6998_hw2/p4_3_cyclical_learning_rate.py                  the full protocol: a run takes an hour on a CPU
                                                                         core that multiplies bfloat16, 3 h on others
-    python coms6998_hw2/p4_3_cyclical_learning_rate.py --preset quick   fewer images, arms and epochs, about 25 s
+    python coms6998_hw2/p4_3_cyclical_learning_rate.py --preset quick   fewer images and epochs, about 25 s
 
 Reads lr_min and lr_max from p4_2_learning_rate_range's summary, so that one runs first. Writes
 report/results/p4_3_cyclical_learning_rate/*.json and their summary, and figures/p4_3_cyclical_learning_rate.png, .svg.
@@ -25,13 +25,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-from coms6998_hw2.problem_4.batch_policies import triangle
+from coms6998_hw2.problem_4.batch_policies import cyclical_rates
 from coms6998_hw2.problem_4.training import BATCH_SIZE, MOMENTUM, Plan, Training, batch_sizes, sweep
-from utils import plotting
+from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import mean_interval
 from utils.provenance import provenance
-from utils.records import read_summary, write_summary
+from utils.records import last, read_summary, write_summary
 
 STEM = "p4_3_cyclical_learning_rate"
 RANGE_STEM = "p4_2_learning_rate_range"  # whose summary has lr_min and lr_max
@@ -55,7 +55,6 @@ COLORS = {
     "constant_lr_max": plotting.VERMILION,
     "constant_lr_min": plotting.BLACK,
 }
-CURVES = ("validation_accuracy", "validation_loss", "train_accuracy", "train_loss")  # a value for each epoch
 PRESETS: dict[str, Any] = {
     "full": {"seeds": SEEDS, "step_epochs": STEP_EPOCHS, "images": 60_000, "batch_size": BATCH_SIZE},
     "quick": {"seeds": dict.fromkeys(SEEDS, 1), "step_epochs": 1, "images": 120, "batch_size": 16},
@@ -83,22 +82,6 @@ def configs(preset: str, lr_min: float, lr_max: float) -> list[dict]:
             }
             runs.append(config)
     return runs
-
-
-def cyclical_rates(updates: int, *, lr_min: float, lr_max: float, cycle: float, gamma: float = 1.0) -> np.ndarray:
-    """Return the learning rates (updates,): lr_min + (lr_max - lr_min) triangle(t) gamma^t, `cycle` updates to a cycle.
-
-    Smith's exp_range policy (2017), triangular for gamma = 1. Raises ValueError unless 0 < lr_min < lr_max, cycle > 0
-    and 0 < gamma <= 1.
-    """
-    if not 0 < lr_min < lr_max < np.inf:
-        raise ValueError(f"the rates go from {lr_min} to {lr_max}; they must be positive, finite and increase")
-    if not cycle > 0:
-        raise ValueError(f"a cycle is {cycle} updates; it must be positive")
-    if not 0 < gamma <= 1:
-        raise ValueError(f"gamma is {gamma}; it must be above 0 and at most 1")
-    t = np.arange(updates)
-    return lr_min + (lr_max - lr_min) * triangle(t, cycle) * gamma**t
 
 
 def one_cycle_rates(updates: int, lr_max: float) -> np.ndarray:
@@ -151,37 +134,35 @@ def summarise(frame: pd.DataFrame) -> dict:
         "epochs": first.epochs,
         "updates": updates,
         "final_amplitude": first.gamma**updates,
-        "end_minus_peak": [end_minus_peak(cyclical, cycle) for cycle in range(CYCLES)],
+        "around_peaks": [around_peak(cyclical, cycle) for cycle in range(CYCLES)],
         "against_cyclical": {},
     }
-    for key in ("test_accuracy", "test_loss", *CURVES):
+    for key in ("test_accuracy", "test_loss", "train_accuracy", "validation_accuracy"):
         summary[key] = {arm: mean_interval(rows[key]) for arm, rows in ends.items()}
-    for key in ("test_accuracy", "test_loss", "train_loss"):
-        others = {arm: rows[key] for arm, rows in ends.items() if arm != "cyclical"}
-        against = {arm: mean_interval(values - ends["cyclical"][key]) for arm, values in others.items()}
-        summary["against_cyclical"][key] = against
+    for arm, rows in ends.items():
+        if arm != "cyclical":
+            difference = rows.test_accuracy - ends["cyclical"].test_accuracy
+            summary["against_cyclical"][arm] = mean_interval(difference)
     return summary
 
 
 def last_values(rows: pd.DataFrame) -> pd.DataFrame:
     """Return an arm's numbers after its last epoch, by seed."""
-    ends = rows.set_index("seed")[["test_accuracy", "test_loss"]]
-    for key in CURVES:
-        ends[key] = [values[-1] for values in rows[key]]
-    return ends.astype(float)
+    ends = rows.set_index("seed")[["test_accuracy", "test_loss"]].astype(float)
+    for key in ("train_accuracy", "validation_accuracy"):
+        ends[key] = last(rows[key])
+    return ends
 
 
-def end_minus_peak(rows: pd.DataFrame, cycle: int) -> dict:
-    """Return the interval of the validation accuracy after a cycle minus that after half of it.
+def around_peak(rows: pd.DataFrame, cycle: int) -> list[float | None]:
+    """Return the mean validation accuracy before a cycle, after half of it (at the peak), and after it.
 
-    A run that stopped before the cycle's end does not count.
+    Before the first there is none; runs that stopped before the cycle's end do not count.
     """
-    changes = []
-    for row in rows.itertuples():
-        peak, end = (2 * cycle + 1) * row.step_epochs - 1, (2 * cycle + 2) * row.step_epochs - 1
-        values = np.array(row.validation_accuracy, float)  # None, after a stop, is NaN
-        changes.append(values[end] - values[peak] if end < len(values) else np.nan)
-    return mean_interval(changes)
+    step = int(rows.step_epochs.iloc[0])
+    ends = [2 * cycle * step - 1, (2 * cycle + 1) * step - 1, (2 * cycle + 2) * step - 1]  # of epochs, from zero
+    whole = [np.array(values, float) for values in rows.validation_accuracy if len(values) > ends[-1]]
+    return [float(np.mean([values[epoch] for values in whole])) if epoch >= 0 and whole else None for epoch in ends]
 
 
 def draw(frame: pd.DataFrame) -> plotting.Figure:
@@ -201,9 +182,12 @@ def draw(frame: pd.DataFrame) -> plotting.Figure:
     axes[0, 0].legend()
     for arm, rows in frame.groupby("arm", sort=False):
         color = COLORS[arm]
-        axes[1, 0].plot(np.arange(len(rows.iloc[0].rates)), rows.iloc[0].rates, color=color, label=ARMS[arm])
+        row = rows.iloc[0]
+        planned = plan(dict(row), int(row.images - data.validation_size(row.images)))
+        rates = np.concatenate([epoch_rates for _, epoch_rates in planned])
+        axes[1, 0].plot(np.linspace(0, len(planned), len(rates)), rates, color=color, label=ARMS[arm])
         plotting.show_seeds(axes[1, 1], rows.validation_accuracy, color, first=1, style="-")
-    axes[1, 0].set_ylabel("learning rate as it begins")
+    axes[1, 0].set_ylabel("learning rate")
     axes[1, 1].set_ylabel("validation accuracy")
     for ax in axes.flat:
         cycle = 2 * cyclical.step_epochs.iloc[0]

@@ -5,7 +5,7 @@
 
     python coms6998_hw2/p4_4_batch_size_range.py                  the full protocol: a run takes half an hour on a CPU
                                                                   core that multiplies bfloat16, 1.5 h on others
-    python coms6998_hw2/p4_4_batch_size_range.py --preset quick   fewer images, sizes, seeds and epochs, about 25 s
+    python coms6998_hw2/p4_4_batch_size_range.py --preset quick   fewer images, sizes and epochs, about 25 s
 
 Large batches are made of micro-batches of 64, whose gradients add up: what batch norm sees is the same for all sizes.
 Reads lr_min and the candidates of p4_2_learning_rate_range's summary. Writes
@@ -41,7 +41,7 @@ from utils import plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import geometric_interval, mean_interval
 from utils.provenance import provenance
-from utils.records import read_summary, write_summary
+from utils.records import last, read_summary, write_summary
 
 STEM = "p4_4_batch_size_range"
 RANGE_STEM = "p4_2_learning_rate_range"  # whose summary has lr_min, and the curve to compare with
@@ -150,9 +150,9 @@ def candidate(size: int, rows: pd.DataFrame) -> dict:
     """Return what a batch size reaches after its last epoch."""
     return {
         "batch_size": int(size),
-        "loss": mean_interval([losses[-1] for losses in rows.batch_loss]),
-        "evaluation_loss": mean_interval([losses[-1] for losses in rows.train_loss]),
-        "validation_accuracy": mean_interval([values[-1] for values in rows.validation_accuracy]),
+        "loss": mean_interval(last(rows.batch_loss)),
+        "evaluation_loss": mean_interval(last(rows.train_loss)),
+        "validation_accuracy": mean_interval(last(rows.validation_accuracy)),
         "updates": int(rows.updates.iloc[0]),
     }
 
@@ -161,20 +161,15 @@ def reading(rows: pd.DataFrame) -> tuple[float, float]:
     """Return b_min and b_max as the rule reads them off one seed's curve; raises ValueError where it finds none."""
     rows = rows.sort_values("batch_size")
     try:
-        return batch_size_range(rows.batch_size, [losses[-1] for losses in rows.batch_loss])
+        return batch_size_range(rows.batch_size, last(rows.batch_loss))
     except ValueError as error:
         raise ValueError(f"b_min and b_max cannot be read off these batch sizes: {error}") from error
 
 
 def update_levels(swept: pd.DataFrame) -> list[int]:
-    """Return the numbers of updates at which sizes are compared: what the largest makes, and what an eighth of it does.
-
-    After the few updates of the largest hardly anything has moved.
-    """
+    """Return the numbers of updates at which sizes are compared: what each makes, but for the smallest size."""
     made = {size: rows.update_losses.map(len).min() for size, rows in swept.groupby("batch_size")}
-    largest = max(made)
-    eighth = max(size for size in made if size <= largest / 8)
-    return [int(made[largest]), int(made[eighth])]
+    return [int(made[size]) for size in sorted(made, reverse=True)[:-1]]
 
 
 def at_equal_updates(swept: pd.DataFrame, updates: int) -> dict:

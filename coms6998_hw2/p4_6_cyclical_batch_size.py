@@ -6,7 +6,7 @@
 
     python coms6998_hw2/p4_6_cyclical_batch_size.py                  the full protocol: a run takes an hour on a CPU
                                                                      core that multiplies bfloat16, 3 h on others
-    python coms6998_hw2/p4_6_cyclical_batch_size.py --preset quick   fewer images, arms and epochs, about 25 s
+    python coms6998_hw2/p4_6_cyclical_batch_size.py --preset quick   fewer images and epochs, about 25 s
 
 Reads the summaries of p4_3_cyclical_learning_rate and p4_4_batch_size_range, and the records of the former's cyclical
 arm. Writes report/results/p4_6_cyclical_batch_size/*.json and their summary, and figures/p4_6_cyclical_batch_size.png
@@ -27,14 +27,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from coms6998_hw2.p4_3_cyclical_learning_rate import CYCLES, cyclical_rates
-from coms6998_hw2.problem_4.batch_policies import asked_sizes, cyclical_batch_size, sizes_by_epoch
+from coms6998_hw2.problem_4.batch_policies import asked_sizes, cyclical_batch_size, cyclical_rates, sizes_by_epoch
 from coms6998_hw2.problem_4.training import MICRO_BATCH, Plan, Training, batch_sizes, sweep
-from utils import plotting
+from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import mean_interval
 from utils.provenance import provenance
-from utils.records import read_runs, read_summary, write_summary
+from utils.records import last, read_runs, read_summary, write_summary
 
 STEM = "p4_6_cyclical_batch_size"
 RATE_STEM, BATCH_STEM = "p4_3_cyclical_learning_rate", "p4_4_batch_size_range"
@@ -150,13 +149,14 @@ def matched_rates(rate: float, batch_size: int, sizes: list[np.ndarray], asked: 
 
 
 def squeezed(config: dict, images: int, updates: int) -> Plan:
-    """Return question 4.3's plan, its three cycles and their decay, in so many updates; a last epoch may end early."""
+    """Return question 4.3's plan, its cycles and their decay, in so many updates; a last epoch may end early."""
+    cycles = config["epochs"] // config["cycle_epochs"]
     equal = batch_sizes(images, config["batch_size"])
     rates = cyclical_rates(
         updates,
         lr_min=config["lr_min"],
         lr_max=config["lr_max"],
-        cycle=2 * max(1, round(updates / (2 * CYCLES))),
+        cycle=2 * max(1, round(updates / (2 * cycles))),
         gamma=config["gamma"] ** (len(equal) * config["epochs"] / updates),
     )
     parts = [rates[start : start + len(equal)] for start in range(0, updates, len(equal))]
@@ -177,20 +177,24 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
 
 def summarise(frame: pd.DataFrame) -> dict:
     """Return accuracies, losses and updates with intervals, and paired differences."""
-    frame = frame.assign(epochs=frame.batch_loss.map(len), train_loss=[losses[-1] for losses in frame.train_loss])
+    opposite, asked = frame[frame.arm == "opposite"], frame[frame.arm == "cyclical_batch_size"]
+    equal = at_equal_updates(opposite, asked.updates.iloc[0])
+    frame = frame.assign(epochs_done=frame.batch_loss.map(len), final_train_loss=last(frame.train_loss))
     runs = {arm: rows.set_index("seed") for arm, rows in frame.groupby("arm", sort=False)}
     first = runs["cyclical_batch_size"].iloc[0]
     keys = ("dataset", "images", "micro_batch", "lr_min", "lr_max", "gamma", "b_min", "b_max", "cycle_epochs")
     cycle = int(first.cycle_epochs)
     summary: dict[str, Any] = {
         "protocol": {key: first[key] for key in keys},
-        "epochs": {arm: rows.epochs.max() for arm, rows in runs.items()},
+        "epochs": {arm: rows.epochs_done.max() for arm, rows in runs.items()},
         "updates": {arm: rows.updates.max() for arm, rows in runs.items()},
         "dips": first.sizes[cycle // 2 :: cycle],  # the batch at the middle of each cycle
+        "opposite_at_equal_updates": equal,
         "differences": {},
     }
-    for key in ("test_accuracy", "selected_test_accuracy", "test_loss", "train_loss"):
-        values = {arm: rows[key].astype(float) for arm, rows in runs.items()}
+    columns = {"train_loss": "final_train_loss"} | {key: key for key in ("test_accuracy", "selected_test_accuracy")}
+    for key, column in columns.items():
+        values = {arm: rows[column].astype(float) for arm, rows in runs.items()}
         summary[key] = {arm: mean_interval(rows) for arm, rows in values.items()}
         summary["differences"][key] = {}
         for a, b in PAIRS:
@@ -199,10 +203,21 @@ def summarise(frame: pd.DataFrame) -> dict:
     return summary
 
 
-def draw(frame: pd.DataFrame) -> plotting.Figure:
-    """Return the figure: the policies as asked, those of equal noise, and the batches and updates of all."""
+def at_equal_updates(rows: pd.DataFrame, updates: int) -> dict:
+    """Return the training loss after the epoch that ends nearest to so many updates, and how many those are."""
+    made = np.cumsum(rows.epoch_updates.iloc[0])
+    epoch = int(np.argmin(np.abs(made - updates)))
+    return {"updates": made[epoch], "train_loss": mean_interval([losses[epoch] for losses in rows.train_loss])}
+
+
+def draw(frame: pd.DataFrame, rate_runs: pd.DataFrame) -> plotting.Figure:
+    """Return the figure: the policies as asked, those of equal noise, and the batches and updates of all.
+
+    rate_runs: question 4.3's.
+    """
     figure, axes = plotting.subplots(3, 2, height=4.7)
     runs = {arm: rows.set_index("seed") for arm, rows in frame.groupby("arm", sort=False)}
+    runs[RATE_ARM] = rate_runs.set_index("seed")
     for arm in (RATE_ARM, *AT_LR_MIN):
         show(axes[0, 0], runs[arm].train_loss, arm)
         show(axes[0, 1], runs[arm].validation_accuracy, arm)
@@ -220,22 +235,30 @@ def draw(frame: pd.DataFrame) -> plotting.Figure:
     axes[1, 1].set(ylabel="points", title=f"accuracy minus “{ARMS['matched_rate']}”")
     for arm, rows in runs.items():
         if arm != RATE_ARM:
-            row = rows.iloc[0]
+            epochs, sizes = by_update(rows.iloc[0])
             style = "--" if arm.startswith("matched") else "-"  # some lie on others
-            axes[2, 0].plot(range(len(row.sizes)), row.sizes, style, color=COLORS[arm], label=ARMS[arm])
-            axes[2, 1].plot(range(1, len(row.sizes) + 1), np.cumsum(row.epoch_updates), style, color=COLORS[arm])
+            axes[2, 0].plot(epochs, sizes, style, color=COLORS[arm], label=ARMS[arm])
+            axes[2, 1].plot(epochs, np.arange(1, len(epochs) + 1), style, color=COLORS[arm])
     axes[2, 0].set(ylabel="batch size")
     axes[2, 0].set_yscale("log", base=2)
     axes[2, 1].set(ylabel="updates so far", yscale="log")
-    protocol = frame.iloc[-1]
+    asked = runs["cyclical_batch_size"].iloc[0]
     legends: dict[str, Any] = {}
     for ax in axes.flat:
-        ax.set(xlabel="epoch", xticks=range(0, protocol.epochs + 1, int(protocol.cycle_epochs)))
+        ax.set(xlabel="epoch", xticks=range(0, int(asked.epochs) + 1, int(asked.cycle_epochs)))
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             legends.setdefault(label, handle)
     figure.legend(list(legends.values()), list(legends), loc="outside lower center", ncols=3)
     plotting.label_panels(axes)
     return figure
+
+
+def by_update(row: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Return, of each update of a run, when it begins, in epochs, and its batch size: as planned."""
+    images = int(row.images - data.validation_size(row.images))
+    planned = plan(dict(row), images)
+    sizes = np.concatenate([epoch_sizes for epoch_sizes, _ in planned])
+    return (np.cumsum(sizes) - sizes) / images, sizes
 
 
 def show(ax: Any, curves: Any, arm: str) -> None:
@@ -261,7 +284,7 @@ def main(argv: list[str] | None = None) -> None:
     frame = sweep(STEM, run, configs(options.preset, rate_policy, batch_range["b_min"], batch_range["b_max"]), options)
     both = pd.concat([rate_runs.assign(arm=RATE_ARM), frame], ignore_index=True)
     summary = {**summarise(both), "provenance": provenance(frame)}
-    plotting.save(draw(both), STEM, options, frame.dataset.iloc[0])
+    plotting.save(draw(frame, rate_runs), STEM, options, frame.dataset.iloc[0])
     write_summary(STEM, summary, options)
 
 

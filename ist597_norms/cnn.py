@@ -22,7 +22,7 @@ NORMALIZATIONS = (*BY_HAND, *TWINS.values())
 POSITIONS = ("before", "after")  # the ReLU
 WINDOW, FILTERS, PADDING, POOL = 5, 30, 2, 2  # the provided file's
 WEIGHT_DEVIATION = 0.1  # likewise
-INPUTS = ((0, 1, 2), (0,))  # the axes of a unit's weights in W1 and in W2
+UNIT_AXES = ((0, 1, 2), (0,))  # the axes of a unit's weights in W1 and in W2
 SMALLEST_PROBABILITY = 1e-30  # whose logarithm is taken for that of zero
 EVALUATION_BATCH = 1000  # the whole training set at once would take several GiB
 
@@ -102,7 +102,7 @@ class CNN:
             self.variables += [*self.gamma, *self.beta]
         elif kind == "weight":
             # W1 and W2 are the paper's v; g starts at ||v||, so that the network starts as the one without.
-            lengths = norms.unit_norms(self.W1, INPUTS[0]), norms.unit_norms(self.W2, INPUTS[1])
+            lengths = norms.unit_norms(self.W1, UNIT_AXES[0]), norms.unit_norms(self.W2, UNIT_AXES[1])
             self.g = (tf.Variable(lengths[0]), tf.Variable(lengths[1]))
             self.variables += self.g
         elif kind != "none":
@@ -118,7 +118,7 @@ class CNN:
         if norm == "weight":
             shapes = (self.image_shape, self.W2.shape[:1])
             self.variables = [self.W3, self.b3]
-        for twin, shape, v, axes in zip(self.twins, shapes, (self.W1, self.W2), INPUTS, strict=True):
+        for twin, shape, v, axes in zip(self.twins, shapes, (self.W1, self.W2), UNIT_AXES, strict=True):
             twin.build((None, *shape))
             if norm == "weight":
                 twin.v.assign(v)
@@ -138,11 +138,11 @@ class CNN:
             raise ValueError(f"normalization is {self.normalization!r}; a start from data is weight normalization's")
         self._check_images(X)
         X = tf.cast(X, self.dtype)
-        g, b = norms.weight_norm_init(self.W1, self.convolution(X, self.W1, 0.0, PADDING, 1), axes=INPUTS[0])
+        g, b = norms.weight_norm_init(self.W1, self.convolution(X, self.W1, 0.0, PADDING, 1), axes=UNIT_AXES[0])
         self.g[0].assign(g)
         self.b1.assign(b)
         X = self._pooled_rows(self._hidden(X, 0, training=False)[0])
-        g, b = norms.weight_norm_init(self.W2, self.affine(X, self.W2, 0.0), axes=INPUTS[1])
+        g, b = norms.weight_norm_init(self.W2, self.affine(X, self.W2, 0.0), axes=UNIT_AXES[1])
         self.g[1].assign(g)
         self.b2.assign(b)
 
@@ -228,7 +228,7 @@ class CNN:
             return self.twins[index](X)
         W, b = ((self.W1, self.b1), (self.W2, self.b2))[index]
         if self.normalization == "weight":
-            W = norms.weight_norm(W, self.g[index], axes=INPUTS[index])
+            W = norms.weight_norm(W, self.g[index], axes=UNIT_AXES[index])
         return self.affine(X, W, b) if index else self.convolution(X, W, b, PADDING, 1)
 
     def _normalize(self, X, index, training):

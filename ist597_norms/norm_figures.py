@@ -7,7 +7,9 @@ import numpy as np
 import pandas as pd
 
 from ist597_norms.cnn import BY_HAND, TWINS
+from ist597_norms.norm_intervals import batch_size_runs
 from utils import plotting
+from utils.records import last
 
 LABELS = {
     "none": "none",
@@ -19,17 +21,6 @@ LABELS = {
     "tfp_weight": "weight (TFP)",
 }
 COLORS = {"none": plotting.BLACK, "batch": plotting.BLUE, "layer": plotting.VERMILION, "weight": plotting.GREEN}
-
-
-def batch_size_runs(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs with several batch sizes; "batch" has the momentum that goes with the size.
-
-    Those with Keras's momentum whatever the size have the mode "batch_fixed".
-    """
-    fixed, scaled = (frame[frame.part == part] for part in ("batch size", "batch size, momentum"))
-    usual = frame[frame.part == "protocol"].batch_size.iloc[0]
-    other = (fixed["mode"] == "batch") & (fixed.batch_size != usual)
-    return pd.concat([fixed.assign(mode=fixed["mode"].mask(other, "batch_fixed")), scaled], ignore_index=True)
 
 
 def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
@@ -64,18 +55,17 @@ def draw_rates(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     for row, mode in enumerate(BY_HAND):
         rows = grid[grid["mode"] == mode]
         swept = rows[rows.seed == 0].sort_values("learning_rate")
-        ends = np.array([accuracies[-1] for accuracies in swept.validation_accuracy], float)
+        ends = last(swept.validation_accuracy)
         learned = swept.learning_rate <= summary["tuned"][mode]["largest_that_learns"]
-        shown = np.where(learned, ends, np.nan)
-        axes[0, 0].plot(swept.learning_rate, shown, ".-", color=COLORS[mode], label=mode)
+        axes[0, 0].plot(swept.learning_rate, np.where(learned, ends, np.nan), ".-", color=COLORS[mode], label=mode)
         # Where nothing is learned: a cross on the axis, one mode's above the other's.
         failed = swept.learning_rate[~learned]
         cross = {"color": COLORS[mode], "markersize": 4, "transform": axes[0, 0].get_xaxis_transform()}
         axes[0, 0].plot(failed, [0.03 + 0.05 * row] * len(failed), "x", **cross)
         best = rows[rows.learning_rate == summary["tuned"][mode]["learning_rate"]]
         plotting.show_seeds(axes[0, 1], best.validation_accuracy, COLORS[mode], first=1)
-        ends = summary["tuned"][mode]["test_accuracy"]
-        plotting.show_end(axes[0, 2], row, best.test_accuracy, ends, COLORS[mode])
+        interval = summary["tuned"][mode]["test_accuracy"]
+        plotting.show_end(axes[0, 2], row, best.test_accuracy, interval, COLORS[mode])
     axes[0, 0].set(xlabel="step size", ylabel="validation accuracy", xscale="log")
     axes[0, 0].legend()
     axes[0, 1].set(xlabel="epoch", ylabel="validation accuracy")

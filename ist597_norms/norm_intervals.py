@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from ist597_norms.cnn import BY_HAND, TWINS
-from ist597_norms.norm_figures import batch_size_runs
 from utils.intervals import mean_interval
+from utils.records import last
 
 LEARNED = 0.2  # accuracy: twice that of guessing
 
@@ -22,11 +22,6 @@ def best_steps(frame: pd.DataFrame, part: str = "tuned") -> dict[str, float]:
     grid = frame[(frame.part == part) & (frame.seed == 0)]
     scored = grid.assign(score=last(grid.validation_accuracy))
     return {mode: float(rows.loc[rows.score.idxmax()].learning_rate) for mode, rows in scored.groupby("mode")}
-
-
-def last(column: pd.Series) -> np.ndarray:
-    """Return the last value of each row's list (rows,); null, after a run has diverged, is NaN."""
-    return np.array([values[-1] for values in column], dtype=float)
 
 
 def by_seed(frame: pd.DataFrame, key: str = "test_accuracy") -> pd.DataFrame:
@@ -122,6 +117,17 @@ def from_data(frame: pd.DataFrame) -> dict:
     numbers["learning_rate"] = best_steps(frame, "data start, tuned")["weight"]
     numbers["test_loss"] = mean_interval(frame[frame.part == "data start"].test_loss)
     return numbers
+
+
+def batch_size_runs(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs with several batch sizes; "batch" has the momentum that goes with the size.
+
+    Those with Keras's momentum whatever the size have the mode "batch_fixed".
+    """
+    fixed, scaled = (frame[frame.part == part] for part in ("batch size", "batch size, momentum"))
+    usual = frame[frame.part == "protocol"].batch_size.iloc[0]
+    other = (fixed["mode"] == "batch") & (fixed.batch_size != usual)
+    return pd.concat([fixed.assign(mode=fixed["mode"].mask(other, "batch_fixed")), scaled], ignore_index=True)
 
 
 def by_batch_size(frame: pd.DataFrame, images: int) -> dict:

@@ -26,9 +26,9 @@ import pandas as pd
 import tensorflow as tf
 
 from ist597_norms import norms
-from ist597_norms.cnn import CNN, EPS, TWINS
+from ist597_norms.cnn import CNN, TWINS
 from ist597_norms.norm_figures import COLORS
-from ist597_norms.references import INPUTS, REFERENCES, SHAPES, case, ours, with_gradients
+from ist597_norms.references import EPS, INPUTS, REFERENCES, SHAPES, case, ours, with_gradients
 from utils import machine, plotting
 from utils.cli import parse_args
 from utils.provenance import provenance
@@ -57,8 +57,8 @@ def configs(preset: str) -> list[dict]:
     for norm in TWINS:
         for dtype in DTYPES:
             which = {"norm": norm, "dtype": dtype, "seed": 0}
-            inputs = {"shapes": size["shapes"], "inputs": size["inputs"], "seeds": size["seeds"]}
-            runs.append({"name": f"gradients_{norm}_{dtype}", "kind": "gradients", **which, **inputs})
+            cases = {"shapes": size["shapes"], "inputs": size["inputs"], "seeds": size["seeds"]}
+            runs.append({"name": f"gradients_{norm}_{dtype}", "kind": "gradients", **which, **cases})
             runs.append({"name": f"trajectory_{norm}_{dtype}", "kind": "trajectory", **which, "steps": size["steps"]})
     for name in DEMONSTRATIONS:
         runs.append({"name": f"demonstration_{name}", "kind": "demonstration", "demonstration": name, "seed": 0})
@@ -84,8 +84,8 @@ def largest_differences(config: dict) -> dict:
     norm = config["norm"]
     names = [quantity[1:] for quantity in QUANTITIES[norm][1:]]
     worst: dict[str, dict] = {}
-    for shape, inputs, seed in product(config["shapes"], config["inputs"], range(config["seeds"])):
-        tensors = case(norm, shape, inputs, config["dtype"], config["seed"] + seed)
+    for shape, values, seed in product(config["shapes"], config["inputs"], range(config["seeds"])):
+        tensors = case(norm, shape, values, config["dtype"], config["seed"] + seed)
         mine = with_gradients(lambda t: ours(norm, t), tensors, names)
         for reference, gradients_by in REFERENCES.items():
             if reference == "differences" and config["dtype"] == "float32":
@@ -173,7 +173,7 @@ def _running_variance(rng):
     ours = norms.batch_norm(tf.constant(x), *_ones_and_zeros(8), axes=(0, 1, 2), eps=EPS)[2].numpy()
     theirs = torch.nn.BatchNorm2d(8, momentum=1.0, dtype=torch.float64)  # torch's momentum is the new value's weight
     theirs(torch.tensor(x).permute(0, 3, 1, 2))
-    return float(np.max(np.abs(theirs.state_dict()["running_var"].numpy() - ours) / ours))
+    return float(np.max(np.abs(theirs.get_buffer("running_var").numpy() - ours) / ours))
 
 
 def _layer_axes(rng):

@@ -36,16 +36,19 @@ def draw_figures(options: Options) -> None:
 
     Problem 4's read each other's summaries, so they run one after the other.
     """
-    flags = ["--replot", "--preset", options.preset, "--data-dir", options.data_dir]
+    flags = ["--replot", "--preset", options.preset, "--data-dir", str(options.data_dir)]
     if options.output:
-        flags += ["--output", options.output]
+        flags += ["--output", str(options.output)]
     scripts = sorted(path for folder in ("ist597_norms", "coms6998_hw2") for path in (ROOT / folder).glob("p*.py"))
     fourth = [path for path in scripts if path.stem.startswith("p4_")]
     series = [fourth, *([path] for path in scripts if path not in fourth)]
 
     def draw(paths):
-        done = [(path, subprocess.run([sys.executable, str(path), *flags])) for path in paths]
-        return [path.stem for path, process in done if process.returncode]
+        failed = []
+        for path in paths:
+            if subprocess.run([sys.executable, path, *flags]).returncode:
+                failed.append(path.stem)
+        return failed
 
     with ThreadPoolExecutor(machine.cores()) as pool:
         failed = [stem for stems in pool.map(draw, series) for stem in stems]
@@ -71,8 +74,8 @@ def compile_report(source: Path, options: Options, root: Path = ROOT) -> Path:
 def answers(source: Path, options: Options, root: Path = ROOT) -> list[dict]:
     """Return a report's answers as its source has them: "question", "text", "script", "figure" (None: the script's)."""
     inputs = _inputs(options, root)
-    found = typst.query(source, "<answer>", field="value", root=root, sys_inputs=inputs, ignore_system_fonts=True)
-    return json.loads(found)
+    options_of_typst = {"root": root, "sys_inputs": inputs, "ignore_system_fonts": True}
+    return json.loads(typst.query(source, "<answer>", field="value", **options_of_typst))
 
 
 def with_answers(readme: str, options: Options) -> str:

@@ -51,7 +51,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse_args(doc: str, argv: list[str] | None = None, datasets: tuple[str, ...] = (), runs: bool = True) -> Options:
-    """Return the options in `argv` (default: the process's own); `doc` is the script's docstring, short_path by --help.
+    """Return the options in `argv` (default: the process's own); `doc` is the script's docstring, shown by --help.
 
     A script that works on several `datasets` has the flag --dataset too, which by default is the first of them. Without
     `runs` there are no flags that say how to run: nothing is.

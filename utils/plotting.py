@@ -19,38 +19,10 @@ STYLE = Path(__file__).with_name("report.mplstyle")
 WIDTH = 5.5  # inches: the report's column
 NARROW = 0.8 * WIDTH  # for single panels, which the report prints at 80% of the column
 
-# Okabe and Ito's colour-blind-safe palette; a variant has one color in every figure.
+# Okabe and Ito's color-blind-safe palette; a variant has one color in every figure.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
 LR_MIN, LR_MAX = r"$lr_\mathrm{min}$", r"$lr_\mathrm{max}$"  # in labels
-COLORS = {
-    "perceptron": BLUE,
-    "hinge": VERMILION,
-    "maximum margin": GREEN,
-    "relu": BLUE,
-    "leaky": VERMILION,
-    "none": BLACK,
-    "batch": BLUE,
-    "layer": VERMILION,
-    "weight": GREEN,
-    "bn": BLUE,
-    "bn_input": SKY,
-    "dropout": VERMILION,
-    "bn_dropout": GREEN,
-    "dropout_bn": PURPLE,
-    "cyclical": BLUE,
-    "triangular": SKY,
-    "one_cycle": GREEN,
-    "constant_lr_max": VERMILION,
-    "constant_lr_min": BLACK,
-    "cyclical_learning_rate": BLUE,
-    "cyclical_batch_size": VERMILION,
-    "opposite": ORANGE,
-    "matched": PURPLE,
-    "matched_rate": SKY,
-    "matched_opposite": BLACK,
-    "equal_updates": GREEN,
-}
 
 
 def subplots(

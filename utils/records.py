@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,16 @@ def table(records: list[dict]) -> pd.DataFrame:
         beside = {"seconds": record["seconds"], "environment": record["environment"]}
         rows.append({**record["config"], **record["result"], **beside})
     return pd.DataFrame(rows)
+
+
+def floats(values: Iterable) -> np.ndarray:
+    """Return a record's numbers, or a column of lists of them, as an array; null, what was not finite, is NaN."""
+    return np.array(list(values), dtype=float)
+
+
+def last(column: Iterable) -> np.ndarray:
+    """Return the last value of each run's list (runs,); null is NaN."""
+    return floats(values[-1] for values in column)
 
 
 def write_summary(stem: str, summary: dict, options: Options = DEFAULTS) -> Path:

@@ -31,12 +31,13 @@ def build(inputs: int, scheme: str, seed: int, depth: int = DEPTH, width: int = 
     """Return the linear layers, drawn independently: inputs -> width, `depth` of width -> width, width -> 10."""
     generator = torch.Generator().manual_seed(seed)
     sizes = [inputs, *[width] * (depth + 1), CLASSES]
-    layers = nn.ModuleList(nn.Linear(fan_in, fan_out) for fan_in, fan_out in pairwise(sizes))
-    for layer, (fan_in, fan_out) in zip(layers, pairwise(sizes), strict=True):
-        std = standard_deviation(scheme, fan_in, fan_out)
-        nn.init.zeros_(layer.get_parameter("bias"))
-        nn.init.normal_(layer.get_parameter("weight"), std=std, generator=generator)
-    return layers
+    layers = []
+    for fan_in, fan_out in pairwise(sizes):
+        layer = nn.Linear(fan_in, fan_out)
+        nn.init.zeros_(layer.bias)
+        nn.init.normal_(layer.weight, std=standard_deviation(scheme, fan_in, fan_out), generator=generator)
+        layers.append(layer)
+    return nn.ModuleList(layers)
 
 
 def forward(layers: nn.ModuleList, activation: str, x: torch.Tensor) -> tuple[torch.Tensor, list, list]:

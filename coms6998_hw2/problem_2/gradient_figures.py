@@ -8,6 +8,7 @@ import pandas as pd
 
 from coms6998_hw2.problem_2.deep_network import DEPTH
 from utils import plotting
+from utils.records import floats
 
 LABELS = {
     "glorot": "Glorot",
@@ -32,13 +33,11 @@ COLORS = {
 WITH_VIOLINS = ["0.01", "0.1", "1", "glorot", "he"]  # too small, about right, too large, and the remedies
 
 
-def stacked(column: pd.Series) -> np.ndarray:
-    """Return a column of lists as an array (rows, length); what is null in a record is NaN."""
-    return np.array(column.tolist(), dtype=float)
-
-
 def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
-    """Return the main figure, a column each activation: signal and gradient with the theory, and training loss."""
+    """Return the main figure, a column each activation: signal and gradient with the theory, and training loss.
+
+    The training loss of the deep ReLU networks is dashed.
+    """
     figure, axes = plotting.subplots(3, 3, height=5.8, sharey="row")
     shallow, deep = frame[frame.depth == DEPTH], frame[frame.depth > DEPTH]
     layers = np.arange(1, DEPTH + 1)
@@ -51,7 +50,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
             signals.plot(layers, numbers["rms_preactivation_theory"], color=color, linewidth=0.8)
             gradients.plot(layers, [layer["mean"] for layer in numbers["relative_gradient"]], **style)
             gradients.plot(layers, numbers["relative_gradient_theory"], color=color, linewidth=0.8)
-            losses = stacked(runs.train_loss)
+            losses = floats(runs.train_loss)
             training.plot(losses.T, color=color, linewidth=0.5, alpha=0.5)
             training.plot(losses.mean(axis=0), color=color)
         title = "ReLU" if activation == "relu" else activation
@@ -59,7 +58,9 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
         gradients.set(yscale="log", xlabel="hidden layer", xticks=layers)
         training.set(xlabel="epoch", yscale="log", ylim=(1e-2, 20), xticks=range(losses.shape[1]))
     for scheme, runs in deep.groupby("scheme", sort=False):
-        axes[2, 2].plot(stacked(runs.train_loss).mean(axis=0), "--", color=COLORS[scheme])
+        losses = floats(runs.train_loss)
+        axes[2, 2].plot(losses.T, "--", color=COLORS[scheme], linewidth=0.5, alpha=0.5)
+        axes[2, 2].plot(losses.mean(axis=0), "--", color=COLORS[scheme])
     for ax, label in zip(axes[:, 0], ("pre-activation (rms)", "gradient / layer 5's", "training loss"), strict=True):
         ax.set_ylabel(label)
     plotting.label_panels(axes)
@@ -83,28 +84,24 @@ def draw_violins(frame: pd.DataFrame, activation: str) -> plotting.Figure:
     rows = rows[rows.scheme.isin(WITH_VIOLINS)]
     figure, axes = plotting.subplots(len(rows), 4, height=0.6 * len(rows) + 0.5, sharex=True, sharey="col")
     layers = np.arange(1, DEPTH + 1)
-    titles = ("|pre-activation|", "|activation|", "|gradient| (activation)", "|gradient| (weight)")
-    for ax, title in zip(axes[0], titles, strict=True):
-        ax.set_title(title)
+    bounded = activation != "relu"
     for line, row in zip(axes, rows.itertuples(), strict=True):
-        columns = (
-            row.quantiles_preactivation,
-            row.quantiles_activation,
-            row.quantiles_gradient_activation,
-            row.quantiles_gradient_weight,
-        )
-        for ax, column in zip(line, columns, strict=True):
-            values = np.array(column, dtype=float)  # (layers, quantiles)
-            if column is row.quantiles_activation and activation != "relu":
-                plotting.show_violins(ax, list(layers), list(values), COLORS[row.scheme])
-                continue
-            sizes = [np.log10(np.abs(layer[layer != 0])) for layer in values]
-            there = [layer for layer, size in zip(layers, sizes, strict=True) if len(size)]
-            plotting.show_violins(ax, there, [size for size in sizes if len(size)], COLORS[row.scheme])
-            plotting.in_powers_of_ten(ax.yaxis)
+        columns = [
+            ("|pre-activation|", row.quantiles_preactivation, True),
+            ("activation" if bounded else "|activation|", row.quantiles_activation, not bounded),
+            ("|gradient| (activation)", row.quantiles_gradient_activation, True),
+            ("|gradient| (weight)", row.quantiles_gradient_weight, True),
+        ]
+        for ax, (title, quantiles, logarithmic) in zip(line, columns, strict=True):
+            there, values = list(layers), list(floats(quantiles))  # by layer, each (quantiles,)
+            if logarithmic:
+                there = [layer for layer, numbers in zip(layers, values, strict=True) if numbers.any()]
+                values = [np.log10(np.abs(numbers[numbers != 0])) for numbers in values if numbers.any()]
+                plotting.in_powers_of_ten(ax.yaxis)
+            plotting.show_violins(ax, there, values, COLORS[row.scheme])
+            if ax in axes[0]:
+                ax.set_title(title)
         line[0].set_ylabel(LABELS[row.scheme], fontsize=7)
-    if activation != "relu":
-        axes[0, 1].set_title("activation")
     for ax in axes.flat:
         ax.tick_params(labelsize=6)
     axes[-1, 0].set_xticks(layers)

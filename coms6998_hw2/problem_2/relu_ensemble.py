@@ -136,7 +136,7 @@ def train(
     kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimizer]
     stepper = kind(parameters, lr=learning_rate, fused=True)
     differentiate, was_compiled = compile_or_explain(gradients) if compiled else (gradients, lambda: False)
-    slopes, power = torch.tensor(slope, dtype=x.dtype, device=x.device), {"mse": 2, "mae": 1}[loss]
+    slope_tensor, power = torch.tensor(slope, dtype=x.dtype, device=x.device), {"mse": 2, "mae": 1}[loss]
     n = x.shape[1]
     updates = -(-n // batch_size)
     # One shape for all batches, so that one compilation serves them all: the last is padded with points of no weight.
@@ -148,7 +148,7 @@ def train(
         order = torch.from_numpy(np.resize(draw_order(n, seed, epoch), updates * batch_size)).to(x.device)
         batches = (t[order].unflatten(0, (updates, batch_size)).mT.contiguous() for t in by_point)
         for x_batch, y_batch, weights in zip(*batches, share, strict=True):
-            by_layer = differentiate(layers, x_batch, y_batch, weights, slopes, power)
+            by_layer = differentiate(layers, x_batch, y_batch, weights, slope_tensor, power)
             for (weight, bias), (weight_gradient, bias_gradient) in zip(layers, by_layer, strict=True):
                 weight.grad, bias.grad = weight_gradient, bias_gradient
             stepper.step()

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from coms6998_hw2.problem_2.relu_ensemble import HALF_INTERVAL, TARGETS
 from utils import plotting
+from utils.records import floats
 
 LABELS = {"relu": "ReLU", "leaky": "leaky ReLU (0.01)"}
 COLORS = {"relu": plotting.BLUE, "leaky": plotting.VERMILION}
@@ -80,7 +81,7 @@ def draw_examples(ax: Axes, curves: dict) -> None:
 
 
 def draw_map(summary: dict) -> plotting.Figure:
-    """Return the map of the born-dead probability over width and depth, with the 1% and 10% contours."""
+    """Return the map of the born-dead probability over width and depth, with contours."""
     figure, axes = plotting.subplots(height=2.3, width=plotting.NARROW)
     widths, layers = simulated(summary)
     fraction = np.array([[summary["born_dead"][f"{w}x{hidden}"]["fraction"] for w in widths] for hidden in layers])
@@ -134,8 +135,3 @@ def simulated(summary: dict) -> tuple[list[int], list[int]]:
     sizes = [[int(number) for number in key.split("x")] for key in summary["born_dead"]]
     widths, layers = (sorted(set(numbers)) for numbers in zip(*sizes, strict=True))
     return widths, layers
-
-
-def floats(values: list) -> np.ndarray:
-    """Return a record's numbers as an array; a diverged network's null is NaN."""
-    return np.array(values, dtype=float)

@@ -90,6 +90,6 @@ def variance_shift(trainer: Trainer, pixels: torch.Tensor) -> dict[str, float]:
     norms = batch_norms(trainer.model)
     shifts = {}
     for layer, x in inputs_of(trainer, pixels, (nn.BatchNorm1d, nn.BatchNorm2d)).items():
-        running = norms[layer].state_dict()["running_var"].cpu().double()
+        running = norms[layer].get_buffer("running_var").cpu().double()
         shifts[layer] = float((x.var(0) / running).mean())
     return shifts

@@ -26,7 +26,7 @@ COLORS = {
     "dropout_bn": plotting.PURPLE,
 }
 STYLES = dict.fromkeys(LABELS, "-") | {"bn_input": "--"}  # it lies on "bn", which should be seen below it
-FEW_UNITS = 100  # of which a violin shows each as a point, too: C1 and C3
+FEW_UNITS = ("c1", "c3")  # whose units are shown as points on their violins
 LAYERS = ("c1", "c3", "c5", "f6")
 
 
@@ -82,7 +82,7 @@ def draw_violins(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
                 middle = position + offset
                 if len(values) > len(rows):
                     plotting.show_violins(ax, [middle], [np.array(values)], COLORS[variant], width=0.36)
-                    if len(values) < FEW_UNITS:
+                    if layer in FEW_UNITS:
                         ax.plot([middle] * len(values), values, ".", color=plotting.BLACK, markersize=2)
                 elif values:  # the input's norm has one gamma and one beta: a point for each seed
                     ax.plot([middle] * len(values), values, "o", color=COLORS[variant])

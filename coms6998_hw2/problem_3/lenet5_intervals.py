@@ -11,6 +11,7 @@ import pandas as pd
 
 from coms6998_hw2.problem_3 import layer_statistics
 from utils.intervals import mean_interval
+from utils.records import last
 
 PAIRS = [  # whose differences the report gives
     ("bn", "none"),
@@ -33,7 +34,7 @@ def best_rates(frame: pd.DataFrame, images: int, epochs: int, seeds: Sequence[in
     a candidate, which is then compared with the common rate over all seeds.
     """
     rows = frame[(frame.images == images) & (frame.epochs == epochs) & frame.seed.isin(seeds)]
-    rows = rows.assign(score=[accuracies[-1] for accuracies in rows.validation_accuracy])
+    rows = rows.assign(score=last(rows.validation_accuracy))
     table = rows.pivot(index=["variant", "learning_rate"], columns="seed", values="score").dropna()
     means = table.mean(axis=1)
     return {variant: float(means[variant].idxmax()) for variant in rows.variant.unique()}
@@ -54,7 +55,7 @@ def at_own_rates(tuned: dict[str, pd.DataFrame]) -> dict:
         numbers[key] = {variant: mean_interval(rows[key]) for variant, rows in tuned.items()}
     numbers["running_train_loss"] = {}
     for variant, rows in tuned.items():
-        numbers["running_train_loss"][variant] = mean_interval([losses[-1] for losses in rows.running_train_loss])
+        numbers["running_train_loss"][variant] = mean_interval(last(rows.running_train_loss))
     numbers["variance_shift"] = {variant: by_layer(rows.variance_shift) for variant, rows in tuned.items()}
     for key in ("gamma", "beta"):
         numbers[key] = {v: spread(tuned[v][key]) for v in ("bn", "bn_input", "bn_dropout", "dropout_bn")}
@@ -129,10 +130,7 @@ def differences(test: dict) -> dict:
 
 def final_validation(rows: pd.DataFrame) -> dict:
     """Return, by learning rate, the interval of the validation accuracy after the last epoch: what it is chosen by."""
-    return {
-        f"{rate:g}": mean_interval([accuracies[-1] for accuracies in part.validation_accuracy])
-        for rate, part in rows.groupby("learning_rate")
-    }
+    return {f"{rate:g}": mean_interval(last(part.validation_accuracy)) for rate, part in rows.groupby("learning_rate")}
 
 
 def by_layer(column: pd.Series) -> dict:

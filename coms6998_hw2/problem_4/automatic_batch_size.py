@@ -135,15 +135,8 @@ def noise_scale(small: ArrayLike, big: ArrayLike, b_small: int, b_big: int) -> f
 
 
 def power_of_two(batch_size: float, smallest: int, largest: int) -> int:
-    """Return the power of two that is nearest in the logarithm, between smallest and largest (powers of two).
-
-    Raises ValueError for NaN.
-    """
-    if math.isnan(batch_size):
-        raise ValueError("the batch size is not a number")
-    if batch_size <= smallest:
-        return smallest
-    return int(min(largest, max(smallest, 2 ** round(math.log2(min(batch_size, largest))))))
+    """Return the power of two that is nearest in the logarithm, between smallest and largest (powers of two)."""
+    return 2 ** round(math.log2(min(max(batch_size, smallest), largest)))
 
 
 def automatic_range(stop: float, noise: float, smallest: int, largest: int) -> tuple[int, int]:

@@ -3,11 +3,14 @@
 frame: the runs of `p4_4_batch_size_range.py`; summary: what its `summarise` makes of them.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 
-from coms6998_hw2.problem_4.automatic_batch_size import WINDOWS, windowed
+from coms6998_hw2.problem_4.automatic_batch_size import BEHIND, WINDOWS, windowed
 from utils import plotting
+from utils.records import floats, last
 
 
 def draw(frame: pd.DataFrame, summary: dict, rate_summary: dict) -> plotting.Figure:
@@ -28,7 +31,7 @@ def draw(frame: pd.DataFrame, summary: dict, rate_summary: dict) -> plotting.Fig
     by_rate.legend(fontsize=6)
 
     plotting.show_interval(by_size, sizes, size_losses, plotting.BLUE, "measured", marker=".")
-    by_size.plot(swept.batch_size, [losses[-1] for losses in swept.batch_loss], ".", color=plotting.BLUE, alpha=0.5)
+    by_size.plot(swept.batch_size, last(swept.batch_loss), ".", color=plotting.BLUE, alpha=0.5)
     expected = [row["loss_at_rate"] for row in summary["mirrored"]]
     by_size.plot(sizes, np.array(expected, float), "--", color=plotting.BLACK, label="a, mirrored: equal rate / batch")
     by_size.axvspan(summary["b_min"], summary["b_max"], color=plotting.GREEN, alpha=0.12, linewidth=0)
@@ -44,16 +47,16 @@ def draw(frame: pd.DataFrame, summary: dict, rate_summary: dict) -> plotting.Fig
     by_ratio.set(xlabel="rate / batch size", xscale="log")
     by_ratio.legend(fontsize=6)
 
-    for level, marker in zip(summary["equal_updates"], "os", strict=True):
+    for level in summary["equal_updates"]:
         made = [int(size) for size in level["loss"]]
-        label = f"after {level['updates']} updates"
         losses = list(level["loss"].values())
-        plotting.show_interval(equal, made, losses, plotting.BLUE, label, marker=marker, markersize=3)
-    equal.set(xlabel=f"batch size, rate {plotting.LR_MIN}")
+        plotting.show_interval(equal, made, losses, plotting.BLUE, marker="o", markersize=3)
+        place = {"textcoords": "offset points", "xytext": (4, -2), "fontsize": 6}
+        equal.annotate(f"{level['updates']:,} updates", (made[-1], losses[-1]["mean"]), **place)
+    equal.set(xlabel=f"batch size, rate {plotting.LR_MIN}", xlim=(sizes[0] / 1.4, sizes[-1] * 8))
     equal.set_xscale("log", base=2)
-    equal.legend(fontsize=6)
     for ax in axes.flat:
-        ax.set(ylabel="training loss", ylim=(0, 3.6))  # one scale, so that the curves can be compared
+        ax.set(ylabel="training loss", ylim=(0, 3.6))  # one scale, to compare the curves; the largest loss is 3.5
     plotting.label_panels(axes)
     return figure
 
@@ -64,31 +67,32 @@ def draw_noise(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     left, right = axes[0]
     smallest, largest = summary["candidates"][0]["batch_size"], summary["protocol"]["largest"]
     constant = frame[(frame.part == "candidate") & (frame.batch_size == smallest)].set_index("seed")
-    tests = frame[frame.part == "range"]
-    for number, (_, test) in enumerate(tests.iterrows()):
-        seen, losses = np.cumsum(test.sizes), np.array(constant.update_losses[test.seed], float)
-        equal = np.full(len(losses), seen[-1] / len(losses))
-        ends = np.linspace(0, seen[-1], WINDOWS + 1)
-        middles = (ends[:-1] + ends[1:]) / 2000
-        for sizes, values, color, label in (
-            (equal, losses, plotting.BLACK, f"batch {smallest}"),
-            (test.sizes, np.array(test.losses, float), plotting.BLUE, "growing batch"),
-        ):
-            means = windowed(sizes, values, ends)
-            first = label if number == 0 else None
-            left.plot(middles, means, ".-", color=color, linewidth=0.8, markersize=2, label=first)
-    behind = np.argmax(np.array(test.asked) >= round(summary["range_stop"]["mean"]))  # the first update of that size
-    left.axvline(seen[behind] / 1000, color=plotting.GREEN, linestyle="--")
+    tests = frame[frame.part == "range"].set_index("seed")
+    samples = int(np.sum(tests.sizes.iloc[0]))  # that every run sees
+    ends = np.linspace(0, samples, WINDOWS + 1)
+    middles = (ends[:-1] + ends[1:]) / 2 / 1000
+    for seed, test in tests.iterrows():
+        losses = floats(constant.update_losses[seed])
+        equal = np.full(len(losses), samples / len(losses))
+        means, growing = windowed(equal, losses, ends), windowed(test.sizes, floats(test.losses), ends)
+        style = {"linewidth": 0.8, "markersize": 2}
+        left.plot(middles, means, ".-", color=plotting.BLACK, label=f"batch {smallest}", **style)
+        left.plot(middles, growing, ".-", color=plotting.BLUE, label="growing batch", **style)
+    first = tests.iloc[0]
+    behind = np.argmax(np.array(first.asked) >= round(summary["range_stop"]["mean"]))  # the first update of that size
+    left.axvline(np.cumsum(first.sizes)[behind] / 1000, color=plotting.GREEN, linestyle="--")
     left.set(xlabel="thousands of images seen", ylabel="training loss")
-    left.legend()
-    doublings = np.log2(largest / smallest) / (seen[-1] / 1000)  # for every thousand images
-    size = left.secondary_xaxis(
-        "top",
-        functions=(
-            lambda x: smallest * 2 ** (doublings * x),
-            lambda b: np.log2(np.maximum(b, 1) / smallest) / doublings,
-        ),
-    )
+    handles, labels = left.get_legend_handles_labels()
+    left.legend(handles[:2], labels[:2])  # the same for every seed
+    doublings = np.log2(largest / smallest) / (samples / 1000)  # for every thousand images
+
+    def size_at(thousands):
+        return smallest * 2 ** (doublings * thousands)
+
+    def thousands_at(size):
+        return np.log2(np.maximum(size, 1) / smallest) / doublings
+
+    size = left.secondary_xaxis("top", functions=(size_at, thousands_at))
     size.set_xticks([smallest * 8**k for k in range(5) if smallest * 8**k <= largest])
     size.set_xlabel("growing batch size")
     scale = summary["noise_scale"]
@@ -116,39 +120,42 @@ def draw_algorithm(smallest: int, largest: int, big: int) -> plotting.Figure:
     def box(text, x, y, shape=flow.Box, width=7.4, height=1.6):
         return drawing.add(shape(w=width, h=height).at((x, y)).anchor("center").label(text))
 
+    def line(*points):
+        for start, end in pairwise(points):
+            drawing.add(flow.Line().at(start).to(end))
+
     def arrow(start, end):
         drawing.add(flow.Arrow().at(start).to(end))
 
-    left, right = 0, 9.4
+    left, right, middle = 0, 9.4, 4.7
     given = box(f"given: batches {smallest} to {largest},\na learning rate", left, 0, flow.RoundBox)
-    grow = box("train; grow the batch exponentially\nwith the images seen", left, -2.6)
-    compare = box(f"compare its loss with that of batch\n{smallest} after equally many images", left, -5.2)
-    behind = box("behind it\nfrom here on?", left, -8.4, flow.Decision, width=4.6, height=2.6)
-    low = box(r"$b_\mathrm{min}$: the last power of two" + "\nbefore it fell behind", left, -11.6)
-    again = box(f"train with batch {smallest}; each epoch,\ngradients of {smallest} and of {big} images", right, -2.6)
-    average = box("average their noise and their signal;\nnoise scale = noise / signal", right, -5.2)
-    high = box(r"$b_\mathrm{max}$: the power of two nearest to" + "\nthe noise scale after the last epoch", right, -8.4)
-    cycle = box(
-        f"clip to {smallest} to {largest};\n" + r"let the batch cycle from $b_\mathrm{min}$ to $b_\mathrm{max}$",
-        right,
-        -11.6,
-        flow.RoundBox,
-    )
+    grow = box(f"train; the batch grows exponentially,\n{smallest} to {largest}, with the images seen", left, -2.6)
+    cut = box(f"cut both runs into {WINDOWS} equal parts of\nthe images seen; begin with the last", left, -5.2)
+    question = f"mean loss of the growing\nbatch behind by more than {BEHIND:.0%}\nof the other's fall?"
+    behind = box(question, left, -8.8, flow.Decision, width=7.4, height=3.6)
+    low = box(r"$b_\mathrm{min}$: the last power of two" + "\nbefore the parts in which it is behind", left, -12.4)
+    again = box(f"train with batch {smallest}; each epoch,\ngradients of {smallest} and of {big:,} images", right, -2.6)
+    average = box("average their noise and their signal;\nnoise scale = noise / signal", right, -6.2)
+    high = box(r"$b_\mathrm{max}$: the power of two nearest to" + "\nthe noise scale after the last epoch", right, -9.3)
+    cycle = f"clip to {smallest} to {largest};\n" + r"let the batch cycle from $b_\mathrm{min}$ to $b_\mathrm{max}$"
+    end = box(cycle, right, -12.4, flow.RoundBox)
     arrow(given.S, grow.N)
-    arrow(grow.S, compare.N)
-    arrow(compare.S, behind.N)
+    arrow(grow.S, cut.N)
+    arrow(cut.S, behind.N)
     arrow(behind.S, low.N)
-    drawing.add(flow.Line().at(given.E).to((right, 0)))
+    line(given.E, (right, 0))
     arrow((right, 0), again.N)
+    line(again.W, (middle, again.W[1]), (middle, cut.E[1]))  # the run that the growing one is compared with
+    arrow((middle, cut.E[1]), cut.E)
     arrow(again.S, average.N)
     arrow(average.S, high.N)
-    arrow(high.S, cycle.N)
-    arrow(low.E, cycle.W)
-    beside = (left - 4.6, behind.W[1])  # of the way back from the decision
-    drawing.add(flow.Line().at(behind.W).to(beside).label("no", loc="top"))
-    drawing.add(flow.Line().at(beside).to((left - 4.6, grow.W[1])))
-    arrow((left - 4.6, grow.W[1]), grow.W)
-    drawing.add(flow.Line().at(behind.S).to(behind.S).label("yes", loc="bottom", ofst=(0.5, -0.1)))
+    arrow(high.S, end.N)
+    arrow(low.E, end.W)
+    beside = left - 4.9  # of the way back from the decision
+    line(behind.W, (beside, behind.W[1]), (beside, cut.W[1]))
+    arrow((beside, cut.W[1]), cut.W)
+    drawing.add(flow.Line().at(behind.W).to(behind.W).label("yes: one\npart earlier", loc="top", ofst=(-0.9, 0.7)))
+    drawing.add(flow.Line().at(behind.S).to(behind.S).label("no", loc="bottom", ofst=(0.5, -0.1)))
     drawing.draw(canvas=axes[0, 0], show=False)
     axes[0, 0].set_axis_off()
     return figure

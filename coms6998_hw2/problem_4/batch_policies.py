@@ -1,7 +1,8 @@
-"""Cyclical batch sizes as pure functions of the number of samples seen.
+"""Cyclical policies as pure functions: the rate of each update, and the batch size after so many samples seen.
 
-    size = cyclical_batch_size(samples, b_min=64, b_max=1024, cycle=880_000)
-    epochs = sizes_by_epoch(policy, images=55_000, epochs=48)      policy: a function from samples seen to a batch size
+    rates = cyclical_rates(10_320, lr_min=2e-5, lr_max=0.01, cycle=3440, gamma=0.99994)
+    size = cyclical_batch_size(samples, b_min=64, b_max=2048, cycle=220_000)
+    epochs = sizes_by_epoch(policy, images=55_000, epochs=12)      policy: a function from samples seen to a batch size
 
 The noise of stochastic gradient descent is g = eps N / B for a rate eps, N images and batches of B (Smith and Le 2018):
 a larger batch acts like a smaller rate. So where a cyclical rate starts at its minimum, rises and comes back, the batch
@@ -21,6 +22,22 @@ TRAJECTORIES = ("growing", "shrinking")
 def triangle(position: Any, cycle: float) -> Any:
     """Return the height, 0 to 1 and back in each cycle, at positions of any shape; Smith's max(0, 1 - x) (2017)."""
     return 1 - abs(2 * (position / cycle % 1) - 1)
+
+
+def cyclical_rates(updates: int, *, lr_min: float, lr_max: float, cycle: float, gamma: float = 1.0) -> np.ndarray:
+    """Return the learning rates (updates,): lr_min + (lr_max - lr_min) triangle(t) gamma^t, `cycle` updates to a cycle.
+
+    Smith's exp_range policy (2017), triangular for gamma = 1. Raises ValueError unless 0 < lr_min < lr_max, cycle > 0
+    and 0 < gamma <= 1.
+    """
+    if not 0 < lr_min < lr_max < np.inf:
+        raise ValueError(f"the rates go from {lr_min} to {lr_max}; they must be positive, finite and increase")
+    if not cycle > 0:
+        raise ValueError(f"a cycle is {cycle} updates; it must be positive")
+    if not 0 < gamma <= 1:
+        raise ValueError(f"gamma is {gamma}; it must be above 0 and at most 1")
+    t = np.arange(updates)
+    return lr_min + (lr_max - lr_min) * triangle(t, cycle) * gamma**t
 
 
 def cyclical_batch_size(

@@ -56,7 +56,9 @@ def batch_sizes(images: int, batch_size: int) -> np.ndarray:
     if not 1 <= batch_size <= images:
         raise ValueError(f"the batch size is {batch_size}; it must be between 1 and the {images} training images")
     whole, rest = divmod(images, batch_size)
-    sizes = [batch_size] * whole + [rest] * (rest > 1)
+    sizes = [batch_size] * whole
+    if rest > 1:
+        sizes.append(rest)
     sizes[-1] += rest == 1
     return np.array(sizes)
 

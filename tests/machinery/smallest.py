@@ -71,6 +71,7 @@ def main():
     """Run the script and, if asked to, some of its configs again."""
     again = sys.argv[1] == "again"
     stem, *flags = sys.argv[1 + again :]
+    flags = ["--preset", "quick", *flags]
     script = smallest(stem)
     script.main(flags)
     if again:

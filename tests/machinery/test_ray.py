@@ -12,6 +12,7 @@ import pytest
 from faults import fault
 from ray_cluster import RAY, Cluster, kill
 from sweep import LARGE
+from sweeping import paths
 
 from utils import cli
 
@@ -40,10 +41,6 @@ def start(output, runs, pause, address, cluster=None, cause=None, flags=(), **en
     words = [sys.executable, str(SWEEP), "--output", str(output), "--ray", address, *flags]
     environment = {**(cluster.environment if cluster else os.environ), **settings, **environment}
     return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def paths(output):
-    return sorted((output / "results" / "sweep").glob("run*.json"))
 
 
 def records(output):
@@ -87,7 +84,7 @@ def test_a_script_that_computes_with_torch_gives_the_same_bits(cluster, tmp_path
     """Ray gives a run one thread for each of its CPUs, a process of this machine has all: no result may show it."""
     results = []
     for name, flags in (("alone", []), ("ray", ["--ray", cluster.address])):
-        words = [sys.executable, SMALLEST, "p1_check_gradients", "--preset", "quick", "--output", tmp_path / name]
+        words = [sys.executable, SMALLEST, "p1_check_gradients", "--output", tmp_path / name]
         subprocess.run([*words, *flags], env=cluster.environment, check=True, capture_output=True)
         paths = sorted((tmp_path / name / "results" / "p1_check_gradients").glob("*.json"))
         results.append({path.stem: json.loads(path.read_text())["result"] for path in paths})

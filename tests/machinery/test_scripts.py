@@ -69,7 +69,7 @@ def contents(folder):
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_a_script_runs_from_another_folder_redraws_the_same_and_repeats_its_records(script, tmp_path, dataset):
-    flags = ["--preset", "quick", "--output", tmp_path / "out"]
+    flags = ["--output", tmp_path / "out"]
     for stem, summary in NEEDED.get(script.stem, {}).items():
         path = tmp_path / "out" / "results" / f"{stem}.json"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from ist597_norms import norms, references
 from ist597_norms import p1_check_gradients as proof
-from ist597_norms.cnn import EPS, TWINS
+from ist597_norms.cnn import TWINS
+from ist597_norms.references import EPS
 from utils import machine
 
 # A formula that is right agrees to this in float64; with a mean of 100 deviations, x - mean loses two more digits.
@@ -28,22 +29,22 @@ def compare(norm, reference, shape, values, dtype, forward=None):
 @pytest.mark.parametrize("shape", references.SHAPES)
 @pytest.mark.parametrize("values", references.INPUTS)
 def test_float64_is_the_librarys(norm, reference, shape, values):
-    found = compare(norm, reference, shape, values, "float64")
-    assert all(difference < TIGHT for difference in found.values())
-    assert all(difference < TIGHTEST for name, difference in found.items() if norm == "weight" or name == "dbeta")
+    differences = compare(norm, reference, shape, values, "float64")
+    assert all(difference < TIGHT for difference in differences.values())
+    assert all(difference < TIGHTEST for name, difference in differences.items() if norm == "weight" or name == "dbeta")
 
 
 @pytest.mark.parametrize("norm", TWINS)
 @pytest.mark.parametrize("shape", ["dense, batch of 2", "convolution, batch of 2"])
 def test_gradients_are_those_of_finite_differences(norm, shape):
-    found = compare(norm, "differences", shape, "standard", "float64")
-    assert all(difference < 1e-6 for difference in found.values())
+    differences = compare(norm, "differences", shape, "standard", "float64")
+    assert all(difference < 1e-6 for difference in differences.values())
 
 
 @pytest.mark.parametrize("norm", TWINS)
 def test_float32_agrees_to_its_own_precision(norm):
-    found = compare(norm, "library", "convolution", "standard", "float32")
-    assert all(difference < 1e-5 for difference in found.values())
+    differences = compare(norm, "library", "convolution", "standard", "float32")
+    assert all(difference < 1e-5 for difference in differences.values())
 
 
 def test_a_difference_that_is_not_a_number_is_an_error_and_no_agreement(monkeypatch):
@@ -108,8 +109,8 @@ def test_a_weight_norm_with_its_norm_cut_off_is_caught():
         norm = tf.stop_gradient(tf.sqrt(tf.reduce_sum(v**2, axis=0, keepdims=True)))
         return t["x"] @ (t["g"] * v / norm)
 
-    found = compare("weight", "library", "dense", "standard", "float64", cut_off)
-    assert found["output"] < TIGHT and found["dv"] > 0.1  # the output cannot tell; the gradient does
+    differences = compare("weight", "library", "dense", "standard", "float64", cut_off)
+    assert differences["output"] < TIGHT and differences["dv"] > 0.1  # the output cannot tell; the gradient does
 
 
 def test_under_the_plain_sum_a_wrong_batch_norm_would_pass():

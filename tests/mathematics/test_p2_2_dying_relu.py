@@ -97,7 +97,8 @@ def test_initial_distributions():
     assert rai.mean().item() == pytest.approx(1 / 3, rel=0.05)
 
 
-# Computed independently, two million networks each: (width, hidden): (lower, probability, upper).
+# From another program, which follows two million networks each (standard error below 0.0004), and from the theorem:
+# (width, hidden): (lower, probability, upper).
 TABLE = {
     (2, 9): (0.8703, 0.8800, 0.9249),
     (2, 10): (0.9026, 0.9101, 0.9437),

@@ -34,7 +34,7 @@ def images(dataset):
 def records(dataset):
     """Return two short runs, without dropout and with it."""
     size = {"preset": "quick", "rate": 0.03, "images": 300, "epochs": 2, "seed": 0}
-    runs = {variant: p3.config(variant=variant, **size) for variant in ("none", "dropout", "dropout_bn")}
+    runs = {variant: p3.one_run(variant=variant, **size) for variant in ("none", "dropout", "dropout_bn")}
     return {variant: p3.run({**config, "dataset": dataset, "loaded": 700}) for variant, config in runs.items()}
 
 
@@ -189,7 +189,7 @@ def test_the_interaction_is_what_both_change_beyond_the_sum():
 
 
 def test_with_few_images_fewer_epochs_are_evaluated_and_the_last_always(dataset):
-    config = p3.config("quick", "none", rate=0.03, images=80, epochs=9, seed=0)
+    config = p3.one_run("quick", "none", rate=0.03, images=80, epochs=9, seed=0)
     result = p3.run({**config, "dataset": dataset, "loaded": 400})  # 360 after the split: every fourth epoch
     assert len(result["train_loss"]) == len(result["drift"]["c1"]) + 1 == 3
     assert result["train_loss"][-1] == pytest.approx(result["final_train_loss"], rel=1e-6)
