@@ -131,7 +131,6 @@ def summarise(frame: pd.DataFrame) -> dict:
             "images": first.images,
             "batch_size": first.batch_size,
             "epochs": first.epochs,
-            "lowest": tests.lowest.iloc[0],
             "momentum": MOMENTUM,
             "begun": BEGUN,
             "done": DONE,

@@ -235,10 +235,10 @@ def draw(frame: pd.DataFrame, rate_runs: pd.DataFrame) -> plotting.Figure:
     axes[1, 1].set(ylabel="points", title=f"accuracy minus “{ARMS['matched_rate']}”")
     for arm, rows in runs.items():
         if arm != RATE_ARM:
-            epochs, sizes = by_update(rows.iloc[0])
+            epochs, sizes, numbers = by_update(rows.iloc[0])
             style = "--" if arm.startswith("matched") else "-"  # some lie on others
             axes[2, 0].plot(epochs, sizes, style, color=COLORS[arm], label=ARMS[arm])
-            axes[2, 1].plot(epochs, np.arange(1, len(epochs) + 1), style, color=COLORS[arm])
+            axes[2, 1].plot(epochs, numbers, style, color=COLORS[arm])
     axes[2, 0].set(ylabel="batch size")
     axes[2, 0].set_yscale("log", base=2)
     axes[2, 1].set(ylabel="updates so far", yscale="log")
@@ -253,12 +253,17 @@ def draw(frame: pd.DataFrame, rate_runs: pd.DataFrame) -> plotting.Figure:
     return figure
 
 
-def by_update(row: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Return, of each update of a run, when it begins, in epochs, and its batch size: as planned."""
+def by_update(row: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return, of a run's updates as planned, when each begins, in epochs, its batch size and its number from one.
+
+    An epoch's last batch, which takes what is left, is left out.
+    """
     images = int(row.images - data.validation_size(row.images))
-    planned = plan(dict(row), images)
-    sizes = np.concatenate([epoch_sizes for epoch_sizes, _ in planned])
-    return (np.cumsum(sizes) - sizes) / images, sizes
+    sizes = [epoch_sizes for epoch_sizes, _ in plan(dict(row), images)]
+    whole = np.concatenate([np.arange(len(epoch_sizes)) < len(epoch_sizes) - 1 for epoch_sizes in sizes])
+    every = np.concatenate(sizes)
+    starts = (np.cumsum(every) - every) / images
+    return starts[whole], every[whole], np.arange(1, len(every) + 1)[whole]
 
 
 def show(ax: Any, curves: Any, arm: str) -> None:

@@ -69,13 +69,13 @@ def draw_examples(ax: Axes, curves: dict) -> None:
     grid = np.linspace(-HALF_INTERVAL, HALF_INTERVAL, 101)
     ax.plot(grid, np.abs(grid), color=plotting.BLACK, linewidth=3, alpha=0.25, label="target $|x|$")
     kinds = (
-        ("collapsed", "collapsed", plotting.BLUE),
-        ("half", "half-collapsed", plotting.ORANGE),
-        ("alive", "alive", plotting.GREEN),
+        ("collapsed", "collapsed", plotting.BLUE, "-"),
+        ("half", "half-collapsed", plotting.ORANGE, "-"),
+        ("alive", "alive", plotting.BLACK, "--"),
     )
-    for kind, label, color in kinds:
+    for kind, label, color, style in kinds:
         if kind in curves:
-            ax.plot(grid, curves[kind], color=color, label=label, linewidth=1)
+            ax.plot(grid, curves[kind], style, color=color, label=label, linewidth=1)
     ax.set(xlabel="$x$", ylabel="output")
     ax.legend(loc="upper center")
 

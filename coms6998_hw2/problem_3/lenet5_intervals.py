@@ -59,6 +59,8 @@ def at_own_rates(tuned: dict[str, pd.DataFrame]) -> dict:
     numbers["variance_shift"] = {variant: by_layer(rows.variance_shift) for variant, rows in tuned.items()}
     for key in ("gamma", "beta"):
         numbers[key] = {v: spread(tuned[v][key]) for v in ("bn", "bn_input", "bn_dropout", "dropout_bn")}
+    first = tuned["bn"].iloc[0]
+    numbers["c1_first_seed"] = {"gamma": first.gamma["c1"], "beta": first.beta["c1"]}
     numbers["input_norm_changes"] = {}
     for key in ("test_accuracy", "test_loss"):
         numbers["input_norm_changes"][key] = (tuned["bn_input"][key] - tuned["bn"][key]).abs().max()

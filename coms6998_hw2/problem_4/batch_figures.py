@@ -51,9 +51,10 @@ def draw(frame: pd.DataFrame, summary: dict, rate_summary: dict) -> plotting.Fig
         made = [int(size) for size in level["loss"]]
         losses = list(level["loss"].values())
         plotting.show_interval(equal, made, losses, plotting.BLUE, marker="o", markersize=3)
-        place = {"textcoords": "offset points", "xytext": (4, -2), "fontsize": 6}
-        equal.annotate(f"{level['updates']:,} updates", (made[-1], losses[-1]["mean"]), **place)
-    equal.set(xlabel=f"batch size, rate {plotting.LR_MIN}", xlim=(sizes[0] / 1.4, sizes[-1] * 8))
+        below = {"textcoords": "offset points", "xytext": (0, -9), "fontsize": 6, "ha": "center"}
+        equal.annotate(f"{level['updates']:,}", (made[-1], losses[-1]["mean"]), **below)
+    equal.annotate("updates", (made[-1], losses[-1]["mean"]), **{**below, "xytext": (0, -16)})
+    equal.set(xlabel=f"batch size, rate {plotting.LR_MIN}")
     equal.set_xscale("log", base=2)
     for ax in axes.flat:
         ax.set(ylabel="training loss", ylim=(0, 3.6))  # one scale, to compare the curves; the largest loss is 3.5
@@ -117,7 +118,7 @@ def draw_algorithm(smallest: int, largest: int, big: int) -> plotting.Figure:
     axes[0, 0].set_position([0, 0, 1, 1])
     drawing = schemdraw.Drawing(fontsize=8, lw=0.8)
 
-    def box(text, x, y, shape=flow.Box, width=7.4, height=1.6):
+    def box(text, x, y, shape=flow.Box, width=7.8, height=1.6):
         return drawing.add(shape(w=width, h=height).at((x, y)).anchor("center").label(text))
 
     def line(*points):
@@ -127,7 +128,7 @@ def draw_algorithm(smallest: int, largest: int, big: int) -> plotting.Figure:
     def arrow(start, end):
         drawing.add(flow.Arrow().at(start).to(end))
 
-    left, right, middle = 0, 9.4, 4.7
+    left, right, middle = 0, 9.8, 4.9
     given = box(f"given: batches {smallest} to {largest},\na learning rate", left, 0, flow.RoundBox)
     grow = box(f"train; the batch grows exponentially,\n{smallest} to {largest}, with the images seen", left, -2.6)
     cut = box(f"cut both runs into {WINDOWS} equal parts of\nthe images seen; begin with the last", left, -5.2)
@@ -151,10 +152,10 @@ def draw_algorithm(smallest: int, largest: int, big: int) -> plotting.Figure:
     arrow(average.S, high.N)
     arrow(high.S, end.N)
     arrow(low.E, end.W)
-    beside = left - 4.9  # of the way back from the decision
-    line(behind.W, (beside, behind.W[1]), (beside, cut.W[1]))
+    beside = left - 4.7  # of the way back from the decision
+    drawing.add(flow.Line().at(behind.W).to((beside, behind.W[1])).label("yes", loc="top"))
+    drawing.add(flow.Line().at((beside, behind.W[1])).to((beside, cut.W[1])).label("one part earlier", rotate=True))
     arrow((beside, cut.W[1]), cut.W)
-    drawing.add(flow.Line().at(behind.W).to(behind.W).label("yes: one\npart earlier", loc="top", ofst=(-0.9, 0.7)))
     drawing.add(flow.Line().at(behind.S).to(behind.S).label("no", loc="bottom", ofst=(0.5, -0.1)))
     drawing.draw(canvas=axes[0, 0], show=False)
     axes[0, 0].set_axis_off()

@@ -53,6 +53,19 @@ def test_of_the_gains_at_the_best_steps_only_layers_is_resolved():
         assert NORMS["tuned"][mode]["minus_none"]["low"] < 0 < NORMS["tuned"][mode]["minus_none"]["mean"]
 
 
+@claim("the data-dependent start helps at the provided step")
+def test_the_data_dependent_start_helps_at_the_provided_step():
+    assert NORMS["data_start"]["provided"]["minus_usual"]["low"] > 0
+    assert NORMS["data_start"]["provided"]["minus_none"]["low"] > 0
+
+
+@claim("at its best step it is resolved from none only")
+def test_at_its_best_step_it_is_resolved_from_none_only():
+    assert NORMS["data_start"]["tuned"]["minus_none"]["low"] > 0
+    assert NORMS["data_start"]["tuned"]["minus_usual"]["low"] < 0 < NORMS["data_start"]["tuned"]["minus_usual"]["high"]
+    assert min(NORMS["protocol"]["rates"]) < NORMS["data_start"]["learning_rate"] < 1
+
+
 @claim("beyond it the plain network's ReLUs are dead")
 def test_beyond_it_the_plain_networks_relus_are_dead():
     assert max(NORMS["tuned"]["none"]["active_beyond"][0]) < 0.001

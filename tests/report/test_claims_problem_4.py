@@ -80,7 +80,7 @@ def test_there_is_no_right_branch():
 @claim("after equally many updates the batch hardly matters")
 def test_after_equally_many_updates_the_batch_hardly_matters():
     levels = [[row["mean"] for row in level["loss"].values()] for level in P44["equal_updates"]]
-    assert max(np.ptp(losses) for losses in levels) < 0.03
+    assert max(np.ptp(losses) for losses in levels) < 0.05
     assert levels[0][0] - levels[-1][0] > 0.5 * np.ptp(LOSSES)  # most of the way down
 
 
@@ -97,6 +97,7 @@ def test_the_noise_scale_grows_while_the_loss_falls():
 @claim("the algorithm agrees with the figure")
 def test_the_algorithm_agrees_with_the_figure():
     assert P44["automatic"] == {"b_min": P44["b_min"], "b_max": P44["b_max"]}
+    assert P44["b_min"] == P44["candidates"][0]["batch_size"]
 
 
 # 4.6, 4.7
