@@ -170,7 +170,7 @@ def draw(frame: pd.DataFrame) -> plotting.Figure:
 
     A color is an arm in every panel; training is dashed, validation solid.
     """
-    figure, axes = plotting.subplots(2, 2, height=3.7)
+    figure, axes = plotting.subplots(2, 2, height=3.2)
     cyclical = frame[frame.arm == "cyclical"]
     for ax, name in ((axes[0, 0], "loss"), (axes[0, 1], "accuracy")):
         for part, style in (("train", "--"), ("validation", "-")):

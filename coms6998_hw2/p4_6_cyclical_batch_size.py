@@ -215,7 +215,7 @@ def draw(frame: pd.DataFrame, rate_runs: pd.DataFrame) -> plotting.Figure:
 
     rate_runs: question 4.3's.
     """
-    figure, axes = plotting.subplots(3, 2, height=4.7)
+    figure, axes = plotting.subplots(3, 2, height=4.2)
     runs = {arm: rows.set_index("seed") for arm, rows in frame.groupby("arm", sort=False)}
     runs[RATE_ARM] = rate_runs.set_index("seed")
     for arm in (RATE_ARM, *AT_LR_MIN):

@@ -38,7 +38,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
 
     The training loss of the deep ReLU networks is dashed.
     """
-    figure, axes = plotting.subplots(3, 3, height=5.8, sharey="row")
+    figure, axes = plotting.subplots(3, 3, height=5.0, sharey="row")
     shallow, deep = frame[frame.depth == DEPTH], frame[frame.depth > DEPTH]
     layers = np.arange(1, DEPTH + 1)
     for column, (activation, rows) in zip(axes.T, shallow.groupby("activation", sort=False), strict=True):
@@ -82,7 +82,7 @@ def draw_violins(frame: pd.DataFrame, activation: str) -> plotting.Figure:
     """
     rows = frame[(frame.activation == activation) & (frame.depth == DEPTH) & (frame.seed == frame.seed.min())]
     rows = rows[rows.scheme.isin(WITH_VIOLINS)]
-    figure, axes = plotting.subplots(len(rows), 4, height=0.6 * len(rows) + 0.5, sharex=True, sharey="col")
+    figure, axes = plotting.subplots(len(rows), 4, height=0.5 * len(rows) + 0.5, sharex=True, sharey="col")
     layers = np.arange(1, DEPTH + 1)
     bounded = activation != "relu"
     for line, row in zip(axes, rows.itertuples(), strict=True):

@@ -18,7 +18,7 @@ COLORS = {"relu": plotting.BLUE, "leaky": plotting.VERMILION}
 
 def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the main figure: collapse against epochs and threshold, born dead against depth, examples of each kind."""
-    figure, axes = plotting.subplots(2, 2, height=5.0)
+    figure, axes = plotting.subplots(2, 2, height=4.3)
     draw_epochs(axes[0, 0], summary)
     draw_thresholds(axes[0, 1], summary)
     draw_depths(axes[1, 0], summary)

@@ -15,7 +15,7 @@ from utils.records import floats, last
 
 def draw(frame: pd.DataFrame, summary: dict, rate_summary: dict) -> plotting.Figure:
     """Return 4.4's figure: loss against rate, against batch size, against rate / batch, and at equal updates."""
-    figure, axes = plotting.subplots(2, 2, height=3.9)
+    figure, axes = plotting.subplots(2, 2, height=3.4)
     by_rate, by_size, by_ratio, equal = axes.flat
     learning_rate, batch = summary["protocol"]["lr_min"], rate_summary["protocol"]["batch_size"]
     reached = [row for row in rate_summary["candidates"] if row["loss"]["n"] > 0]
@@ -113,7 +113,7 @@ def draw_algorithm(smallest: int, largest: int, big: int) -> plotting.Figure:
     import schemdraw
     from schemdraw import flow
 
-    figure, axes = plotting.subplots(1, 1, height=3.9)
+    figure, axes = plotting.subplots(1, 1, height=3.5)
     figure.set_layout_engine("none")
     axes[0, 0].set_position([0, 0, 1, 1])
     drawing = schemdraw.Drawing(fontsize=8, lw=0.8)
