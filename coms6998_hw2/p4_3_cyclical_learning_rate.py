@@ -40,7 +40,7 @@ STEP_EPOCHS, CYCLES = 2, 3
 # Of the amplitude, with each update: the value that the reference implementation of cyclical rates documents. It
 # leaves 54% after these 12 epochs. Chosen after a first run, whose amplitude fell to 5%, had ended under-trained.
 GAMMA = 0.99994
-SEEDS = {"cyclical": 1}  # how many of each arm are recorded
+SEEDS = {"cyclical": 1, "triangular": 1, "constant_lr_max": 1}  # how many of each arm are recorded
 ARMS = {
     "cyclical": "cyclical, decaying",
     "triangular": "cyclical",
