@@ -30,13 +30,12 @@ class LeNet5(nn.Module):
         dropout: bool = False,
         dropout_first: bool = False,
         input_rate: float = INPUT_RATE,
-        hidden_rate: float = HIDDEN_RATE,
     ):
-        """Build the layers and draw Glorot's weights; the two rates are dropout's probabilities."""
+        """Build the layers and draw Glorot's weights; `input_rate` is dropout's probability at the input."""
         super().__init__()
 
         def hidden(linear, norm, after):
-            drop = [nn.Dropout(hidden_rate)] if dropout else []
+            drop = [nn.Dropout(HIDDEN_RATE)] if dropout else []
             norm = [norm] if batch_norm else []
             if dropout_first:
                 return nn.Sequential(linear, *drop, *norm, nn.Tanh(), *after)

@@ -150,7 +150,7 @@ def predictions(config: dict, x: torch.Tensor) -> dict:
 def train(layers: nn.ModuleList, config: dict, x: torch.Tensor, y: torch.Tensor) -> dict:
     """Train by plain SGD; return the loss and accuracy on all of x (n, d), y (n,) before it and after each epoch."""
     optimizer = torch.optim.SGD(layers.parameters(), lr=config["learning_rate"], fused=True)
-    generator = torch.Generator().manual_seed(config["seed"] + 1000)
+    generator = torch.Generator().manual_seed(config["seed"] + 1000)  # not the one that has drawn the weights
     losses, accuracies = [], []
     for epoch in range(config["epochs"] + 1):
         with torch.no_grad():

@@ -64,6 +64,7 @@ PRESETS: dict[str, Any] = {
         "widths": [5],
     },
 }
+FLAT = 1e-3  # of the target's range, on one side of zero: far below what a fitting network has there
 WORTH_COMPILING = 20_000  # networks x epochs beyond which compilation (about 20 s) pays
 
 
@@ -189,7 +190,7 @@ def kinds(r2: np.ndarray, left_range: np.ndarray, right_range: np.ndarray) -> np
 
     A network whose output is no number is "diverged".
     """
-    flat = np.minimum(left_range, right_range) < 1e-3
+    flat = np.minimum(left_range, right_range) < FLAT
     return np.select([np.isnan(r2), r2 < COLLAPSED_R2, flat], ["diverged", "collapsed", "half"], "alive")
 
 

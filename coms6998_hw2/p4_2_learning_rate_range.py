@@ -216,7 +216,9 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
         right.plot(test.rates, debiased_average(losses), color=plotting.BLUE, linewidth=0.8, label=label)
     for ax in axes[0]:
         ax.axvspan(summary["lr_min"], summary["lr_max"], color=plotting.GREEN, alpha=0.12, linewidth=0)
-        ax.set(xlabel="learning rate", xscale="log", ylim=(0, 2 * GUESSING * 0.8))
+        ax.set(
+            xlabel="learning rate", xscale="log", ylim=(0, 1.6 * GUESSING)
+        )  # the plateau fits; what has diverged does not
         ax.legend(fontsize=6, loc="lower left")
     left.set_ylabel("training loss")
     plotting.label_panels(axes)

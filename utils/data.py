@@ -18,7 +18,7 @@ from utils.cli import Options
 from utils.files import warn
 
 NAMES = ("mnist", "fashion_mnist", "cifar10", "digits")
-VALIDATION, SPLIT_SEED = 5000, 0
+VALIDATION, SPLIT_SEED = 5000, 0  # of the one split that all scripts, variants and seeds share
 TIMEOUT = 10  # seconds to wait for a mirror that does not answer
 
 

@@ -17,6 +17,7 @@ from utils.files import warn
 
 HALF_INTERVAL = np.sqrt(7)  # the inputs are uniform in [-sqrt 7, sqrt 7]
 CHUNK = 1000  # networks held in memory at a time
+GRID = 1001  # points of the interval on which a network is evaluated; odd, so that zero is one of them
 RAI_SCALE = 0.6007  # Lu et al. (2020): keeps the second moment of the layers' outputs
 TARGETS = {  # the one-dimensional targets of Lu et al. (2020)
     "abs": torch.abs,
@@ -180,19 +181,19 @@ def compile_or_explain(function: Callable) -> tuple[Callable, Callable[[], bool]
     return call, lambda: not broken
 
 
-def evaluate(layers: list[tuple], slope: float, target: str, grid_size: int = 1001) -> dict[str, np.ndarray]:
+def evaluate(layers: list[tuple], slope: float, target: str) -> dict[str, np.ndarray]:
     """Compare each network with the target on a grid of the interval, in float64; return arrays (R,).
 
     range: largest minus smallest output, relative to the target's; left_range, right_range: the same for x < 0 and
-    x > 0; r2: 1 - mean squared error / variance of the target; value: the mean output; curve (R, grid_size).
+    x > 0; r2: 1 - mean squared error / variance of the target; value: the mean output; curve (R, 1001).
     """
-    x = torch.linspace(-HALF_INTERVAL, HALF_INTERVAL, grid_size, dtype=torch.float64)
+    x = torch.linspace(-HALF_INTERVAL, HALF_INTERVAL, GRID, dtype=torch.float64)
     y = TARGETS[target](x)
     with torch.no_grad():
         exact = [(weight.cpu().double(), bias.cpu().double()) for weight, bias in layers]
         curve = forward(exact, x.expand(exact[0][1].shape[-1], -1), torch.tensor(slope, dtype=torch.float64))
     spread = y.max() - y.min()
-    middle = grid_size // 2
+    middle = GRID // 2
 
     def relative_range(part):
         return ((part.max(dim=1).values - part.min(dim=1).values) / spread).numpy()

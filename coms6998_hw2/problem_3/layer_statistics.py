@@ -12,6 +12,8 @@ from torch import nn
 from coms6998_hw2.models import batch_norms
 from utils.training import Trainer
 
+RUNNING = 0.9  # the old value's weight in batch norm's running statistics: PyTorch's default
+
 
 @torch.no_grad()
 def inputs_of(trainer: Trainer, pixels: torch.Tensor, kinds: type | tuple[type, ...]) -> dict[str, torch.Tensor]:
@@ -69,13 +71,13 @@ def drift(moments: list[dict], of: str = "mean") -> dict[str, list[float]]:
     return changes
 
 
-def noise_of_running_mean(batch_size: int, momentum: float = 0.9) -> float:
+def noise_of_running_mean(batch_size: int) -> float:
     """Return the drift that batch norm's running mean has by itself, from an epoch to the next, at fixed weights.
 
-    A running mean with weight `momentum` on the old value has the variance (1 - momentum) / (1 + momentum) / batch_size
-    of one independent sample; two of them, an epoch apart, are independent, and their difference is normal.
+    A running mean with weight m on the old value has the variance (1 - m) / (1 + m) / batch_size of one independent
+    sample; two of them, an epoch apart, are independent, and their difference is normal.
     """
-    return math.sqrt(2 / math.pi * 2 * (1 - momentum) / (1 + momentum) / batch_size)
+    return math.sqrt(2 / math.pi * 2 * (1 - RUNNING) / (1 + RUNNING) / batch_size)
 
 
 def co_adaptation(activations: torch.Tensor) -> float:

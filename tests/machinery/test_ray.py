@@ -186,10 +186,10 @@ def descendants(pid):
             parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
         except OSError:
             continue
-    found, old = {pid}, set()
-    while found != old:
-        old, found = found, found | {child for child, parent in parents.items() if parent in found}
-    return found
+    family, old = {pid}, set()
+    while family != old:
+        old, family = family, family | {child for child, parent in parents.items() if parent in family}
+    return family
 
 
 def name_of(pid):
@@ -215,13 +215,13 @@ def listening(pids):
                 sockets.add(os.readlink(path))
             except OSError:
                 continue
-    found = []
+    addresses = []
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
             if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:  # 0A: listening
-                found.append(".".join(str(byte) for byte in bytes.fromhex(fields[1].split(":")[0])[-4:][::-1]))
-    return found
+                addresses.append(".".join(str(byte) for byte in bytes.fromhex(fields[1].split(":")[0])[-4:][::-1]))
+    return addresses
 
 
 def test_without_ray_a_sentence_says_how_to_install_it(monkeypatch, capsys):

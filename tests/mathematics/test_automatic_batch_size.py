@@ -42,8 +42,8 @@ def test_linear_regressions_noise_scale_is_found_to_within_a_tenth(size):
         means = regression_gradients(offset, b_small * parts, rng).reshape(parts, b_small, DIMENSION).mean(axis=1)
         small.append(np.sum(means**2, axis=1).mean())
         big.append(np.sum(means.mean(axis=0) ** 2))
-    found = noise_scale(small, big, b_small, b_small * parts)
-    assert found == pytest.approx(true_scale(offset), rel=0.1)
+    estimated = noise_scale(small, big, b_small, b_small * parts)
+    assert estimated == pytest.approx(true_scale(offset), rel=0.1)
     # the mean of the ratios, which one might write instead, is another number where the gradient is short
     signal, noise = estimates(small, big, b_small, b_small * parts)
     if size == 0.05:
@@ -51,16 +51,16 @@ def test_linear_regressions_noise_scale_is_found_to_within_a_tenth(size):
 
 
 def test_gradients_without_noise_have_scale_zero_and_ask_for_the_smallest_batch():
-    found = noise_scale(np.ones(5), np.ones(5), 64, 1024)
-    assert found == 0
-    assert automatic_range(8192, found, 64, 8192) == (64, 64)
+    estimated = noise_scale(np.ones(5), np.ones(5), 64, 1024)
+    assert estimated == 0
+    assert automatic_range(8192, estimated, 64, 8192) == (64, 64)
 
 
 def test_gradients_of_noise_alone_ask_for_the_largest():
     rng = np.random.default_rng(0)
-    found = noise_scale(1 / 64 * (1 + 0.01 * rng.normal(size=50)), np.full(50, 1 / 1100), 64, 1024)
-    assert found == np.inf
-    assert automatic_range(4096, found, 64, 8192) == (2048, 8192)
+    estimated = noise_scale(1 / 64 * (1 + 0.01 * rng.normal(size=50)), np.full(50, 1 / 1100), 64, 1024)
+    assert estimated == np.inf
+    assert automatic_range(4096, estimated, 64, 8192) == (2048, 8192)
 
 
 @pytest.mark.parametrize(("size", "expected"), [(1, 64), (64, 64), (90, 64), (91, 128), (1000, 1024), (1e9, 8192)])
@@ -85,8 +85,8 @@ def test_the_smallest_batch_is_the_last_before_falling_behind(stop, expected):
 
 def test_what_diverged_is_behind_and_asks_for_nothing():
     losses = np.where(GROWING > 1000, np.nan, curve(GROWING))
-    found = falling_behind(GROWING, losses, GROWING, CONSTANT, curve(CONSTANT), windows=50)
-    assert 1000 / 1.5 < found < 1500
+    estimated = falling_behind(GROWING, losses, GROWING, CONSTANT, curve(CONSTANT), windows=50)
+    assert 1000 / 1.5 < estimated < 1500
     with pytest.raises(ValueError, match="smallest batch diverged"):
         falling_behind(GROWING, curve(GROWING), GROWING, CONSTANT, np.full(len(CONSTANT), np.nan))
     with pytest.raises(ValueError, match="NaN"):
@@ -123,10 +123,10 @@ def test_where_the_loss_does_not_depend_on_the_batch_none_is_too_large():
 @pytest.mark.parametrize("limit", [256, 1024, 4000])
 def test_the_batch_from_which_on_a_run_falls_behind_is_found(limit):
     losses = curve(GROWING) + 0.6 * (GROWING > limit)
-    found = falling_behind(GROWING, losses, GROWING, CONSTANT, curve(CONSTANT), windows=50)
-    assert limit / 1.5 < found < limit * 1.5
+    estimated = falling_behind(GROWING, losses, GROWING, CONSTANT, curve(CONSTANT), windows=50)
+    assert limit / 1.5 < estimated < limit * 1.5
     early = losses + 3 * (np.arange(200) == 5)  # a single spike does not count: what follows is not behind
-    assert falling_behind(GROWING, early, GROWING, CONSTANT, curve(CONSTANT), windows=50) == found
+    assert falling_behind(GROWING, early, GROWING, CONSTANT, curve(CONSTANT), windows=50) == estimated
 
 
 @pytest.fixture(scope="module")

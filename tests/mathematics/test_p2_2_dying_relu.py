@@ -154,11 +154,13 @@ def test_evaluate_tells_the_kinds_apart():
         "half": by_hand([[1], [-1]], [0, 0], [[0.55, 0]], [0.88]),  # flat for x < 0
         "collapsed": by_hand([[1], [-1]], [-9, -9], [[1, 1]], [1.3]),  # no unit ever fires
     }
-    found = {name: ensemble.evaluate(layers, 0.0, "abs") for name, layers in cases.items()}
-    assert found["alive"]["r2"][0] == pytest.approx(1) and found["alive"]["range"][0] == pytest.approx(1)
-    assert found["collapsed"]["range"][0] == 0 and found["collapsed"]["value"][0] == pytest.approx(1.3)
-    assert found["half"]["left_range"][0] == 0 and found["half"]["right_range"][0] == pytest.approx(0.55, rel=0.01)
-    for name, values in found.items():
+    evaluated = {name: ensemble.evaluate(layers, 0.0, "abs") for name, layers in cases.items()}
+    assert evaluated["alive"]["r2"][0] == pytest.approx(1) and evaluated["alive"]["range"][0] == pytest.approx(1)
+    assert evaluated["collapsed"]["range"][0] == 0 and evaluated["collapsed"]["value"][0] == pytest.approx(1.3)
+    assert evaluated["half"]["left_range"][0] == 0 and evaluated["half"]["right_range"][0] == pytest.approx(
+        0.55, rel=0.01
+    )
+    for name, values in evaluated.items():
         assert problem.kinds(values["r2"], values["left_range"], values["right_range"]).tolist() == [name]
 
 

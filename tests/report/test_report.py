@@ -127,5 +127,5 @@ def test_an_answers_words_are_those_of_its_sentence(tmp_path):
         '#answer("1", "a.py")[lr#sub[min] is #significant(2e-5, digits: 1), *or* #claim("c")[$x$ #fixed(0.5, 2)].][M]'
     )
     options = Options(output=tmp_path)
-    (found,) = build.answers(source, options, tmp_path)
-    assert found["text"] == "lr_min is 2\u00a0\u00d7\u00a010^\u22125, or x 0.50."
+    (answer,) = build.answers(source, options, tmp_path)
+    assert answer["text"] == "lr_min is 2\u00a0\u00d7\u00a010^\u22125, or x 0.50."
