@@ -31,7 +31,7 @@ from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import mean_interval
 from utils.provenance import provenance
-from utils.records import last, read_summary, write_summary
+from utils.records import last, plain, read_summary, write_summary
 
 STEM = "p4_3_cyclical_learning_rate"
 RANGE_STEM = "p4_2_learning_rate_range"  # whose summary has lr_min and lr_max
@@ -40,7 +40,7 @@ STEP_EPOCHS, CYCLES = 2, 3
 # Of the amplitude, with each update: the value that the reference implementation of cyclical rates documents. It
 # leaves 54% after these 12 epochs. Chosen after a first run, whose amplitude fell to 5%, had ended under-trained.
 GAMMA = 0.99994
-SEEDS = {"cyclical": 1, "triangular": 1, "constant_lr_max": 1}  # how many of each arm are recorded
+SEEDS = {"cyclical": 1, "triangular": 1, "one_cycle": 1, "constant_lr_max": 1}  # how many of each arm are recorded
 ARMS = {
     "cyclical": "cyclical, decaying",
     "triangular": "cyclical",
@@ -183,7 +183,7 @@ def draw(frame: pd.DataFrame) -> plotting.Figure:
     for arm, rows in frame.groupby("arm", sort=False):
         color = COLORS[arm]
         row = rows.iloc[0]
-        planned = plan(dict(row), int(row.images - data.validation_size(row.images)))
+        planned = plan(plain(row), int(row.images - data.validation_size(row.images)))
         rates = np.concatenate([epoch_rates for _, epoch_rates in planned])
         axes[1, 0].plot(np.linspace(0, len(planned), len(rates)), rates, color=color, label=ARMS[arm])
         plotting.show_seeds(axes[1, 1], rows.validation_accuracy, color, first=1, style="-")

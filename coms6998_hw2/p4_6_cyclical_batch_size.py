@@ -33,7 +33,7 @@ from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import mean_interval
 from utils.provenance import provenance
-from utils.records import last, read_runs, read_summary, write_summary
+from utils.records import last, plain, read_runs, read_summary, write_summary
 
 STEM = "p4_6_cyclical_batch_size"
 RATE_STEM, BATCH_STEM = "p4_3_cyclical_learning_rate", "p4_4_batch_size_range"
@@ -259,7 +259,7 @@ def by_update(row: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     An epoch's last batch, which takes what is left, is left out.
     """
     images = int(row.images - data.validation_size(row.images))
-    sizes = [epoch_sizes for epoch_sizes, _ in plan(dict(row), images)]
+    sizes = [epoch_sizes for epoch_sizes, _ in plan(plain(row), images)]
     whole = np.concatenate([np.arange(len(epoch_sizes)) < len(epoch_sizes) - 1 for epoch_sizes in sizes])
     every = np.concatenate(sizes)
     starts = (np.cumsum(every) - every) / images
