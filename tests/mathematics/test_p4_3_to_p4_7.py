@@ -260,7 +260,9 @@ def made_up_runs(stopped):
             if arm == stopped:
                 curve[-1] = None
             config = config_46(arm) | config_43(arm) | {"dataset": "fashion_mnist", "images": 60_000, "seed": 0}
-            curves = dict.fromkeys(("batch_loss", *p4_3.CURVES), curve)
+            curves = dict.fromkeys(
+                ("batch_loss", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"), curve
+            )
             kept = {"sizes": [16] * length, "rates": [LOW] * length, "epoch_updates": [9] * length}
             end = {"test_accuracy": curve[-1], "test_loss": curve[-1], "selected_test_accuracy": 0.5}
             rows.append({**config, **curves, **kept, **end, "stopped": arm == stopped, "updates": 9 * length})
