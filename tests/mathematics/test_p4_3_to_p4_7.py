@@ -11,6 +11,7 @@ import torch
 from coms6998_hw2 import p4_3_cyclical_learning_rate as p4_3
 from coms6998_hw2 import p4_4_batch_size_range as p4_4
 from coms6998_hw2 import p4_6_cyclical_batch_size as p4_6
+from coms6998_hw2.problem_4 import training
 from coms6998_hw2.problem_4.range_rules import batch_size_range
 from utils.cli import Options
 from utils.records import read_runs, read_summary
@@ -260,9 +261,7 @@ def made_up_runs(stopped):
             if arm == stopped:
                 curve[-1] = None
             config = config_46(arm) | config_43(arm) | {"dataset": "fashion_mnist", "images": 60_000, "seed": 0}
-            curves = dict.fromkeys(
-                ("batch_loss", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy"), curve
-            )
+            curves = dict.fromkeys(training.CURVES, curve)
             kept = {"sizes": [16] * length, "rates": [LOW] * length, "epoch_updates": [9] * length}
             end = {"test_accuracy": curve[-1], "test_loss": curve[-1], "selected_test_accuracy": 0.5}
             rows.append({**config, **curves, **kept, **end, "stopped": arm == stopped, "updates": 9 * length})
