@@ -26,12 +26,12 @@ import pandas as pd
 import torch
 
 from coms6998_hw2.problem_4.batch_policies import cyclical_rates
-from coms6998_hw2.problem_4.training import BATCH_SIZE, MOMENTUM, Plan, Training, batch_sizes, sweep
-from utils import data, plotting
+from coms6998_hw2.problem_4.training import BATCH_SIZE, MOMENTUM, Plan, Training, batch_sizes, recorded_plan, sweep
+from utils import plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import mean_interval
 from utils.provenance import provenance
-from utils.records import last, plain, read_summary, write_summary
+from utils.records import floats, last, read_summary, write_summary
 
 STEM = "p4_3_cyclical_learning_rate"
 RANGE_STEM = "p4_2_learning_rate_range"  # whose summary has lr_min and lr_max
@@ -160,9 +160,14 @@ def around_peak(rows: pd.DataFrame, cycle: int) -> list[float | None]:
     Before the first there is none; runs that stopped before the cycle's end do not count.
     """
     step = int(rows.step_epochs.iloc[0])
-    ends = [2 * cycle * step - 1, (2 * cycle + 1) * step - 1, (2 * cycle + 2) * step - 1]  # of epochs, from zero
-    whole = [np.array(values, float) for values in rows.validation_accuracy if len(values) > ends[-1]]
-    return [float(np.mean([values[epoch] for values in whole])) if epoch >= 0 and whole else None for epoch in ends]
+    done = [2 * cycle * step, (2 * cycle + 1) * step, (2 * cycle + 2) * step]  # epochs
+    whole = floats(
+        values[: done[-1]] for values in rows.validation_accuracy if len(values) >= done[-1]
+    )  # (seeds, epochs)
+    if not len(whole):
+        return [None, None, None]
+    means = whole.mean(axis=0)
+    return [float(means[epochs - 1]) if epochs else None for epochs in done]
 
 
 def draw(frame: pd.DataFrame) -> plotting.Figure:
@@ -182,8 +187,7 @@ def draw(frame: pd.DataFrame) -> plotting.Figure:
     axes[0, 0].legend()
     for arm, rows in frame.groupby("arm", sort=False):
         color = COLORS[arm]
-        row = rows.iloc[0]
-        planned = plan(plain(row), int(row.images - data.validation_size(row.images)))
+        planned = recorded_plan(plan, rows.iloc[0])
         rates = np.concatenate([epoch_rates for _, epoch_rates in planned])
         axes[1, 0].plot(np.linspace(0, len(planned), len(rates)), rates, color=color, label=ARMS[arm])
         plotting.show_seeds(axes[1, 1], rows.validation_accuracy, color, first=1, style="-")

@@ -27,6 +27,8 @@ import numpy as np
 import pandas as pd
 
 from coms6998_hw2.problem_4.automatic_batch_size import (
+    BEHIND,
+    WINDOWS,
     automatic_range,
     falling_behind,
     gradient_lengths,
@@ -132,6 +134,8 @@ def summarise(frame: pd.DataFrame, rate_summary: dict) -> dict:
             "lr_min": first.learning_rate,
             "micro_batch": first.micro_batch,
             "largest": largest,
+            "windows": WINDOWS,
+            "behind": BEHIND,
             "noise_batch": noises.lengths.iloc[0][0]["b_big"],
         },
         "candidates": candidates,

@@ -28,12 +28,12 @@ import numpy as np
 import pandas as pd
 
 from coms6998_hw2.problem_4.batch_policies import asked_sizes, cyclical_batch_size, cyclical_rates, sizes_by_epoch
-from coms6998_hw2.problem_4.training import MICRO_BATCH, Plan, Training, batch_sizes, sweep
-from utils import data, plotting
+from coms6998_hw2.problem_4.training import MICRO_BATCH, Plan, Training, batch_sizes, recorded_plan, sweep
+from utils import plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import mean_interval
 from utils.provenance import provenance
-from utils.records import last, plain, read_runs, read_summary, write_summary
+from utils.records import floats, last, read_runs, read_summary, write_summary
 
 STEM = "p4_6_cyclical_batch_size"
 RATE_STEM, BATCH_STEM = "p4_3_cyclical_learning_rate", "p4_4_batch_size_range"
@@ -205,7 +205,7 @@ def summarise(frame: pd.DataFrame) -> dict:
 
 def at_equal_updates(rows: pd.DataFrame, updates: int) -> dict:
     """Return the training loss after the epoch that ends nearest to so many updates, and how many those are."""
-    made = np.cumsum(rows.epoch_updates.iloc[0])
+    made = np.cumsum(rows.epoch_updates.iloc[0])[: rows.train_loss.map(len).min()]  # as far as no run has stopped
     epoch = int(np.argmin(np.abs(made - updates)))
     return {"updates": made[epoch], "train_loss": mean_interval([losses[epoch] for losses in rows.train_loss])}
 
@@ -258,11 +258,10 @@ def by_update(row: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
     An epoch's last batch, which takes what is left, is left out.
     """
-    images = int(row.images - data.validation_size(row.images))
-    sizes = [epoch_sizes for epoch_sizes, _ in plan(plain(row), images)]
+    sizes = [epoch_sizes for epoch_sizes, _ in recorded_plan(plan, row)]
     whole = np.concatenate([np.arange(len(epoch_sizes)) < len(epoch_sizes) - 1 for epoch_sizes in sizes])
     every = np.concatenate(sizes)
-    starts = (np.cumsum(every) - every) / images
+    starts = (np.cumsum(every) - every) / sum(sizes[0])
     return starts[whole], every[whole], np.arange(1, len(every) + 1)[whole]
 
 
@@ -276,7 +275,7 @@ def relative(curves: pd.Series, reference: pd.Series, compare: Callable) -> list
     compared = []
     for seed in curves.index.intersection(reference.index):
         epochs = min(len(curves[seed]), len(reference[seed]))
-        compared.append(compare(np.array(curves[seed][:epochs], float), np.array(reference[seed][:epochs], float)))
+        compared.append(compare(floats(curves[seed][:epochs]), floats(reference[seed][:epochs])))
     return compared
 
 

@@ -7,12 +7,11 @@ frame, protocol, grid, ...: runs of `p1_compare_norms.py`, a row each.
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from ist597_norms.cnn import BY_HAND, TWINS
 from utils.intervals import mean_interval
-from utils.records import last
+from utils.records import floats, last
 
 LEARNED = 0.2  # accuracy: twice that of guessing
 
@@ -22,6 +21,15 @@ def best_steps(frame: pd.DataFrame, part: str = "tuned") -> dict[str, float]:
     grid = frame[(frame.part == part) & (frame.seed == 0)]
     scored = grid.assign(score=last(grid.validation_accuracy))
     return {mode: float(rows.loc[rows.score.idxmax()].learning_rate) for mode, rows in scored.groupby("mode")}
+
+
+def at_best_steps(frame: pd.DataFrame, part: str) -> dict[str, pd.Series]:
+    """Return the test accuracies (seeds,) of each mode in a part of the runs, at its best step there."""
+    scores = {}
+    for mode, step in best_steps(frame, part).items():
+        rows = frame[(frame.part == part) & (frame["mode"] == mode) & (frame.learning_rate == step)]
+        scores[mode] = rows.set_index("seed").test_accuracy
+    return scores
 
 
 def by_seed(frame: pd.DataFrame, key: str = "test_accuracy") -> pd.DataFrame:
@@ -67,7 +75,7 @@ def after_the_relu(after: pd.DataFrame, protocol: pd.DataFrame) -> dict:
 
 def active(rows: pd.DataFrame) -> dict:
     """Return the intervals of the active shares (convolution, affine layer), before training and after it."""
-    shares = np.array(rows.active.tolist(), float)  # (seeds, epochs + 1, 2)
+    shares = floats(rows.active)  # (seeds, epochs + 1, 2)
     return {
         "first": [mean_interval(layer) for layer in shares[:, 0].T],
         "last": [mean_interval(layer) for layer in shares[:, -1].T],
@@ -76,9 +84,7 @@ def active(rows: pd.DataFrame) -> dict:
 
 def at_the_best_steps(grid: pd.DataFrame, provided: float) -> dict:
     """Return what each mode reaches at its best step, and what the step itself does against the `provided` one."""
-    steps = best_steps(grid)
-    best = {mode: grid[(grid["mode"] == mode) & (grid.learning_rate == step)] for mode, step in steps.items()}
-    tuned = {mode: rows.set_index("seed").test_accuracy for mode, rows in best.items()}
+    steps, tuned = best_steps(grid), at_best_steps(grid, "tuned")
     numbers = {}
     for mode in BY_HAND:
         swept = grid[(grid["mode"] == mode) & (grid.seed == 0)].sort_values("learning_rate")
@@ -104,15 +110,11 @@ def from_data(frame: pd.DataFrame) -> dict:
     """
     numbers: dict[str, Any] = {}
     for name, part, usual in (("provided", "data start", "protocol"), ("tuned", "data start, tuned", "tuned")):
-        scores = {}
-        for key, rows in (("data", frame[frame.part == part]), ("usual", frame[frame.part == usual])):
-            for mode, step in best_steps(rows, rows.part.iloc[0]).items():
-                chosen = rows[(rows["mode"] == mode) & (rows.learning_rate == step)]
-                scores[f"{key} {mode}"] = chosen.set_index("seed").test_accuracy
+        from_data, from_norm = at_best_steps(frame, part)["weight"], at_best_steps(frame, usual)
         numbers[name] = {
-            "test_accuracy": mean_interval(scores["data weight"]),
-            "minus_usual": mean_interval(scores["data weight"] - scores["usual weight"]),
-            "minus_none": mean_interval(scores["data weight"] - scores["usual none"]),
+            "test_accuracy": mean_interval(from_data),
+            "minus_usual": mean_interval(from_data - from_norm["weight"]),
+            "minus_none": mean_interval(from_data - from_norm["none"]),
         }
     numbers["learning_rate"] = best_steps(frame, "data start, tuned")["weight"]
     numbers["test_loss"] = mean_interval(frame[frame.part == "data start"].test_loss)

@@ -69,11 +69,6 @@ def table(records: list[dict]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def plain(row: pd.Series) -> dict:
-    """Return a table's row as a dict of Python's own numbers, as its config had them."""
-    return {key: value.item() if isinstance(value, np.generic) else value for key, value in row.items()}
-
-
 def floats(values: Iterable) -> np.ndarray:
     """Return a record's numbers, or a column of lists of them, as an array; null, what was not finite, is NaN."""
     return np.array(list(values), dtype=float)

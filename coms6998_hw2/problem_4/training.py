@@ -74,6 +74,12 @@ def constant_plan(images: int, batch_size: int, rate: float, epochs: int) -> Pla
     return [(sizes, np.full(len(sizes), rate))] * epochs
 
 
+def recorded_plan(plan: Callable[[dict, int], Plan], row: pd.Series) -> Plan:
+    """Return what `plan(config, images)` gave a recorded run: a row of its table, whose numbers are NumPy's."""
+    config = {key: value.item() if isinstance(value, np.generic) else value for key, value in row.items()}
+    return plan(config, config["images"] - data.validation_size(config["images"]))
+
+
 def resize(pixels: torch.Tensor) -> torch.Tensor:
     """Return images (n, 1, 32, 32), between 0 and 1, of pixels (n, 1, 28, 28), uint8: bilinear, as the post."""
     return functional.interpolate(pixels.float() / 255, size=(SIDE, SIDE), mode="bilinear", align_corners=False)

@@ -1,7 +1,9 @@
 """What the COMS6998 report says of problem 4, asserted from the committed summaries."""
 
+import json
+
 import numpy as np
-from claims import LITERATURE, claim, summary
+from claims import LITERATURE, RESULTS, claim, summary
 
 P41, P42 = summary("p4_1_fashion_mnist"), summary("p4_2_learning_rate_range")
 P43, P44 = summary("p4_3_cyclical_learning_rate"), summary("p4_4_batch_size_range")
@@ -54,6 +56,15 @@ def test_at_the_candidates_reading_nothing_is_learned():
     assert _nearest(P42["lr_min"])["validation_accuracy"]["mean"] > 0.7
 
 
+@claim("three candidates and a range test ran in single precision")
+def test_three_candidates_and_a_range_test_ran_in_single_precision():
+    records = [json.loads(path.read_text()) for path in (RESULTS / "p4_2_learning_rate_range").glob("*.json")]
+    single = [record["config"] for record in records if record["environment"]["precision"] == "float32"]
+    rates = sorted(config["learning_rate"] for config in single if config["part"] == "candidate")
+    np.testing.assert_allclose(rates, [row["rate"] for row in P42["candidates"][:3]], rtol=1e-5)
+    assert [config["seed"] for config in single if config["part"] == "continuous"] == [0]
+
+
 @claim("in evaluation mode a lower rate is best")
 def test_in_evaluation_mode_a_lower_rate_is_best():
     assert _best_rate("evaluation_loss") < _best_rate("loss")
@@ -64,6 +75,12 @@ def test_in_evaluation_mode_a_lower_rate_is_best():
 def test_in_the_second_and_third_cycle_accuracy_falls_at_the_peak_and_recovers():
     for before, peak, end in P43["around_peaks"][1:]:
         assert peak < before and peak < end
+
+
+@claim("in the first cycle it rises")
+def test_in_the_first_cycle_it_rises():
+    _, peak, end = P43["around_peaks"][0]
+    assert peak < end
 
 
 # 4.4, 4.5
