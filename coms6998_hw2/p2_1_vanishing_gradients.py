@@ -19,7 +19,6 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 # isort: split
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,7 @@ from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import geometric_interval, mean_interval
 from utils.provenance import provenance
 from utils.records import floats, write_summary
-from utils.runs import run_all
+from utils.runs import sweep
 
 STEM = "p2_1_vanishing_gradients"
 DEEP = 20  # hidden layers of a second ReLU network, where a factor of sqrt(2) for each layer is no longer small
@@ -70,12 +69,9 @@ def configs(preset: str) -> list[dict]:
                 "depth": depth,
                 "batch_size": BATCH_SIZE,
                 "learning_rate": LEARNING_RATE if depth == DEPTH else DEEP_LEARNING_RATE,
-                "epochs": size["epochs"],
-                "train_images": size["train_images"],
-                "test_images": size["test_images"],
                 "seed": seed,
             }
-            runs.append(config)
+            runs.append(config | {key: size[key] for key in ("epochs", "train_images", "test_images")})
     return runs
 
 
@@ -89,16 +85,15 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     device = machine.torch_device(options.device)
     torch.set_num_threads(1)  # a network this small keeps one core busy; the sweep uses the others
     images = {}
-    for part, limit in (("train", config["train_images"]), ("test", config["test_images"])):
-        x, y = data.load(config["dataset"], options.data_dir, train=part == "train")
-        pixels = torch.tensor(x[:limit]).flatten(1).float() / 255
-        images[part] = pixels.to(device), torch.tensor(y[:limit]).to(device)
+    for part in ("train", "test"):
+        x, y = data.load(config["dataset"], options.data_dir, part == "train", first=config[f"{part}_images"])
+        images[part] = torch.tensor(x).flatten(1).float().to(device) / 255, torch.tensor(y).to(device)
     layers = build(images["test"][0].shape[1], config["scheme"], config["seed"], config["depth"]).to(device)
     return {
         "device": device.type,
         "precision": "float32",
         **measure(layers, config["activation"], *images["test"]),
-        **predictions(config, images["test"][0]),
+        **theory(config, images["test"][0]),
         **train(layers, config, *images["train"]),
     }
 
@@ -140,7 +135,7 @@ def quantiles(values: torch.Tensor) -> list[float]:
     return [float(f"{q:.4g}") for q in np.quantile(values.detach().cpu().numpy(), QUANTILES)]
 
 
-def predictions(config: dict, x: torch.Tensor) -> dict:
+def theory(config: dict, x: torch.Tensor) -> dict:
     """Return the theory's root mean squares for the images x (n, d), from 50 quantiles of their norms."""
     norms = np.quantile(x.cpu().double().square().sum(dim=1).numpy(), (np.arange(50) + 0.5) / 50)
     q, g = predict_variance(config["activation"], config["scheme"], norms, x.shape[1], config["depth"])
@@ -169,21 +164,11 @@ def train(layers: nn.ModuleList, config: dict, x: torch.Tensor, y: torch.Tensor)
 
 def summarise(frame: pd.DataFrame) -> dict:
     """Return for each activation and initialization the gradient's ratio, saturation, training, and the theory."""
-    first = frame.iloc[0]
-    summary: dict[str, Any] = {
-        "protocol": {
-            "dataset": first.dataset,
-            "epochs": first.epochs,
-            "train_images": first.train_images,
-            "test_images": first.test_images,
-            "learning_rate": LEARNING_RATE,
-            "deep_learning_rate": DEEP_LEARNING_RATE,
-            "batch_size": BATCH_SIZE,
-            "seeds": frame.seed.nunique(),
-            "saturated": SATURATED["tanh"][1],
-        },
-        "settings": [],
-    }
+    kept = ("dataset", "epochs", "train_images", "test_images", "batch_size")
+    protocol = {key: frame[key].iloc[0] for key in kept}
+    protocol |= {"learning_rate": LEARNING_RATE, "deep_learning_rate": DEEP_LEARNING_RATE}
+    protocol |= {"seeds": frame.seed.nunique(), "saturated": SATURATED["tanh"][1]}
+    summary: dict[str, Any] = {"protocol": protocol, "settings": []}
     for (activation, scheme, depth), rows in frame.groupby(["activation", "scheme", "depth"], sort=False):
         name = setting_name(activation, scheme, depth)
         summary["settings"].append({"name": name, "activation": activation, "scheme": scheme, "depth": depth})
@@ -197,13 +182,13 @@ def summarise(frame: pd.DataFrame) -> dict:
 def describe(rows: pd.DataFrame, depth: int) -> dict:
     """Return the numbers of one setting, over its seeds: by layer at the start, and after training."""
     gradient = floats(rows.rms_gradient_activation)  # (seeds, layers), like the next ones
-    theory = floats(rows.theory_relative_gradient)[0]
+    expected = floats(rows.theory_relative_gradient)[0]
     loss = floats(rows.train_loss)[:, -1]
     return {
         f"gradient_ratio_layer{depth}_to_layer1": geometric_interval(gradient[:, -1] / gradient[:, 0]),
-        "gradient_ratio_theory": 1 / theory[0],
+        "gradient_ratio_theory": 1 / expected[0],
         "relative_gradient": [geometric_interval(layer) for layer in (gradient / gradient[:, -1:]).T],
-        "relative_gradient_theory": theory,
+        "relative_gradient_theory": expected,
         "rms_preactivation": [geometric_interval(layer) for layer in floats(rows.rms_preactivation).T],
         "rms_preactivation_theory": floats(rows.theory_rms_preactivation)[0],
         "saturated": [mean_interval(layer) for layer in floats(rows.saturated).T],
@@ -228,15 +213,7 @@ def glorot_over_he(rows: pd.DataFrame) -> dict:
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv)
-    runs = data.resolve(configs(options.preset), options)
-    frame = run_all(
-        STEM,
-        partial(run, options=options),
-        runs,
-        options,
-        workers=machine.workers(options.device),
-        gpu_share=machine.GPU_SHARE,
-    )
+    frame = sweep(STEM, run, configs(options.preset), options)
     summary = {**summarise(frame), "provenance": provenance(frame)}
     figures = {STEM: draw(frame, summary)} | {f"{STEM}_{name}": draw_violins(frame, name) for name in SCHEMES}
     for name, figure in figures.items():

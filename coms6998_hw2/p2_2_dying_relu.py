@@ -18,7 +18,6 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 # isort: split
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import fraction_interval, paired_shares
 from utils.provenance import provenance
 from utils.records import floats, write_summary
-from utils.runs import run_all
+from utils.runs import sweep
 
 STEM = "p2_2_dying_relu"
 POINTS, BATCH_SIZE, NETWORKS, WIDTH = 3000, 64, 1000, 2  # the assignment's
@@ -153,6 +152,8 @@ def train_and_watch(config: dict, device: torch.device) -> dict:
             finals.append(networks)
 
     compiled = config["networks"] * config["epochs"] >= WORTH_COMPILING
+    kept = ("slope", "loss", "optimizer", "learning_rate", "batch_size", "epochs", "seed")
+    choices = {key: config[key] for key in kept}
     for first in range(0, config["networks"], ensemble.CHUNK):
         numbers = range(first, min(first + ensemble.CHUNK, config["networks"]))
         width, hidden, seed = config["width"], config["hidden"], config["seed"]
@@ -161,20 +162,8 @@ def train_and_watch(config: dict, device: torch.device) -> dict:
         if config["epochs"]:
             layers = [(weight.float().to(device), bias.float().to(device)) for weight, bias in layers]
             x = ensemble.draw_points(config["points"], seed, numbers).float().to(device)
-            compiled = ensemble.train(
-                layers,
-                x,
-                ensemble.TARGETS[config["target"]](x),
-                slope=config["slope"],
-                loss=config["loss"],
-                optimizer=config["optimizer"],
-                learning_rate=config["learning_rate"],
-                batch_size=config["batch_size"],
-                epochs=config["epochs"],
-                seed=seed,
-                compiled=compiled,
-                after_epoch=watch,
-            )
+            y = ensemble.TARGETS[config["target"]](x)
+            compiled = ensemble.train(layers, x, y, **choices, compiled=compiled, after_epoch=watch)
     precision = "float32, compiled" if compiled else "float32"
     result: dict[str, Any] = {"device": device.type, "precision": precision, "epochs_seen": seen, **counts}
     if config["epochs"]:
@@ -204,19 +193,9 @@ def summarise(frame: pd.DataFrame) -> dict:
     """Return the report's numbers; fractions of the main protocol are pooled over the seeds."""
     trained = frame[(frame.kind == "train") & (frame.epochs > 0)]
     main = trained[trained.variation == "none"]
-    summary: dict[str, Any] = {
-        "protocol": {
-            "epochs": int(main.epochs.iloc[0]),
-            "networks": int(main.networks.iloc[0]),
-            "seeds": main.seed.nunique(),
-            "learning_rate": LEARNING_RATE,
-            "slope": SLOPE,
-            "collapsed_r2": COLLAPSED_R2,
-            "thresholds": THRESHOLDS,
-        },
-        "variations": {},
-        **born_dead(frame[frame.kind == "born_dead"]),
-    }
+    protocol = {key: int(main[key].iloc[0]) for key in ("epochs", "networks")} | {"seeds": main.seed.nunique()}
+    protocol |= {"learning_rate": LEARNING_RATE, "slope": SLOPE, "collapsed_r2": COLLAPSED_R2, "thresholds": THRESHOLDS}
+    summary: dict[str, Any] = {"protocol": protocol, "variations": {}, **born_dead(frame[frame.kind == "born_dead"])}
     for hidden in (HIDDEN, HIDDEN_TOO):
         suffix = "" if hidden == HIDDEN else f"_{hidden}_hidden"
         relu = main[(main.hidden == hidden) & (main.slope == 0)].sort_values("seed")
@@ -277,14 +256,7 @@ def describe(runs: pd.DataFrame) -> dict:
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv)
-    frame = run_all(
-        STEM,
-        partial(run, options=options),
-        configs(options.preset),
-        options,
-        workers=machine.workers(options.device),
-        gpu_share=machine.GPU_SHARE,
-    )
+    frame = sweep(STEM, run, configs(options.preset), options)
     summary = {**summarise(frame), "provenance": provenance(frame)}
     figures = {
         STEM: draw(frame, summary),

@@ -39,7 +39,7 @@ from utils import data, machine, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.provenance import provenance
 from utils.records import write_summary
-from utils.runs import run_stages
+from utils.runs import sweep
 from utils.training import Trainer, on_device, split_in_batches
 
 STEM = "p3_lenet5"
@@ -170,7 +170,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     torch.manual_seed(config["seed"])
     device = machine.torch_device(options.device)
     variant = VARIANTS[config["variant"]]
-    images, labels = load(config, options, train=True)
+    images, labels = data.load(config["dataset"], options.data_dir, train=True, first=config["loaded"])
     training, validation = data.hold_out(labels)
     # With few images evaluations, not updates, would take the time: one for as many images as there are in all.
     every = max(1, len(training) // config["images"])
@@ -201,16 +201,10 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
         moments.append({layer: (x.mean(0), x.std(0)) for layer, x in inputs.items()})
     whole = trainer.evaluate(pixels[training], targets[training])
     result["final_train_loss"], result["final_train_accuracy"] = whole
-    test = on_device(*load(config, options, train=False), device)
+    test = on_device(*data.load(config["dataset"], options.data_dir, train=False, first=config["loaded"]), device)
     result["test_loss"], result["test_accuracy"] = trainer.evaluate(*test)
     result |= layer_statistics.of_units(trainer, measured, pixels[watched], moments)
     return {"precision": "float32", "device": device.type, **result}
-
-
-def load(config: dict, options: Options, train: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the images and labels of a part of the config's data set, as many as it loads."""
-    images, labels = data.load(config["dataset"], options.data_dir, train)
-    return images[: config["loaded"]], labels[: config["loaded"]]
 
 
 def preparation(images: np.ndarray, standardized: bool) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -265,16 +259,8 @@ def summarise(frame: pd.DataFrame) -> dict:
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv)
-    preset = options.preset
-    stages = [
-        lambda runs: data.resolve(configs(preset), options),
-        lambda runs: data.resolve(beyond_configs(preset, runs), options),
-        lambda runs: data.resolve(repeated_configs(preset, runs), options),
-        lambda runs: data.resolve(long_configs(preset, runs), options),
-    ]
-    workers = machine.workers(options.device)
-    each = partial(run, options=options)
-    frame = run_stages(STEM, each, stages, options, workers=workers, gpu_share=machine.GPU_SHARE)
+    later = [partial(stage, options.preset) for stage in (beyond_configs, repeated_configs, long_configs)]
+    frame = sweep(STEM, run, configs(options.preset), options, later)
     summary = {**summarise(frame), "provenance": provenance(frame)}
     for suffix, drawn in (("", draw), ("_violins", draw_violins), ("_causes", draw_causes), ("_images", draw_images)):
         plotting.save(drawn(frame, summary), STEM + suffix, options, frame.dataset.iloc[0])

@@ -14,7 +14,6 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 # isort: split
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.provenance import provenance
 from utils.records import write_summary
-from utils.runs import run_all
+from utils.runs import sweep
 
 STEM = "p4_1_fashion_mnist"
 CLASSES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
@@ -39,10 +38,8 @@ def configs(preset: str) -> list[dict]:
 
 def run(config: dict, options: Options = DEFAULTS) -> dict:
     """Return sizes, images per class in each part, pixel statistics, duplicates, and which images to show."""
-    images, labels = data.load(config["dataset"], options.data_dir, train=True)
-    images, labels = images[: config["images"]], labels[: config["images"]]
-    test_images, test_labels = data.load(config["dataset"], options.data_dir, train=False)
-    test_images, test_labels = test_images[: config["images"]], test_labels[: config["images"]]
+    images, labels = data.load(config["dataset"], options.data_dir, train=True, first=config["images"])
+    test_images, test_labels = data.load(config["dataset"], options.data_dir, train=False, first=config["images"])
     training, validation = data.hold_out(labels)
     parts = {"training": labels[training], "validation": labels[validation], "test": test_labels}
     fitted = images[training] / 255
@@ -105,7 +102,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv)
-    frame = run_all(STEM, partial(run, options=options), data.resolve(configs(options.preset), options), options)
+    frame = sweep(STEM, run, configs(options.preset), options)
     summary = {**summarise(frame), "provenance": provenance(frame)}
     plotting.save(draw(frame, summary), STEM, options, frame.dataset.iloc[0])
     write_summary(STEM, summary, options)

@@ -36,12 +36,20 @@ from coms6998_hw2.problem_4.range_rules import (
     running_mean_of_epoch,
     valley,
 )
-from coms6998_hw2.problem_4.training import BATCH_SIZE, MOMENTUM, Training, batch_sizes, constant_plan, sweep
+from coms6998_hw2.problem_4.training import (
+    BATCH_SIZE,
+    MOMENTUM,
+    Training,
+    after_the_last_epoch,
+    batch_sizes,
+    constant_plan,
+)
 from utils import plotting
 from utils.cli import DEFAULTS, Options, parse_args
-from utils.intervals import geometric_interval, mean_interval
+from utils.intervals import geometric_interval
 from utils.provenance import provenance
-from utils.records import last, write_summary
+from utils.records import write_summary
+from utils.runs import sweep
 
 STEM = "p4_2_learning_rate_range"
 EPOCHS = 5  # question 4.2, like the next line
@@ -119,24 +127,16 @@ def summarise(frame: pd.DataFrame) -> dict:
     Raises ValueError where the loss of no range test falls.
     """
     candidates, tests = frame[frame.part == "candidate"], frame[frame.part == "continuous"]
-    first = candidates.iloc[0]
+    protocol = {key: candidates[key].iloc[0] for key in ("dataset", "images", "batch_size", "epochs")}
+    protocol |= {"momentum": MOMENTUM, "smoothing": SMOOTHING}
+    protocol |= {"begun": BEGUN, "done": DONE, "done_dense": DONE_DENSE}
     continuous = readings(tests)
     if continuous["lr_min"]["n"] == 0:
         raise ValueError("the loss of no range test falls")
     listed = [candidate(rate, rows) for rate, rows in candidates.groupby("learning_rate")]
     low, high = falling_range_or_nan([row["rate"] for row in listed], [row["loss"]["mean"] for row in listed])
     return {
-        "protocol": {
-            "dataset": first.dataset,
-            "images": first.images,
-            "batch_size": first.batch_size,
-            "epochs": first.epochs,
-            "momentum": MOMENTUM,
-            "begun": BEGUN,
-            "done": DONE,
-            "done_dense": DONE_DENSE,
-            "smoothing": SMOOTHING,
-        },
+        "protocol": protocol,
         "candidates": listed,
         "candidates_reading": {"lr_min": low, "lr_max": high},
         "continuous": continuous,
@@ -149,14 +149,7 @@ def summarise(frame: pd.DataFrame) -> dict:
 def candidate(rate: float, rows: pd.DataFrame) -> dict:
     """Return what a rate reaches after its last epoch, over the seeds that did not diverge."""
     finite = rows[~rows.candidate_diverged.astype(bool)]
-    return {
-        "rate": rate,
-        "loss": mean_interval(last(finite.batch_loss)),
-        "evaluation_loss": mean_interval(last(finite.train_loss)),
-        "validation_accuracy": mean_interval(last(finite.validation_accuracy)),
-        "diverged": len(rows) - len(finite),
-        "n": len(rows),
-    }
+    return {"rate": rate, **after_the_last_epoch(finite), "diverged": len(rows) - len(finite), "n": len(rows)}
 
 
 def readings(tests: pd.DataFrame) -> dict:
@@ -166,22 +159,18 @@ def readings(tests: pd.DataFrame) -> dict:
     smoothed loss averages, weight / (1 - weight) updates, so that its readings are late by about that much.
     A test whose loss never falls has no reading: n counts the others.
     """
-    by_test: dict[str, Any] = {"lr_min": [], "lr_max": [], "valley": [], "keras_lr_min": [], "keras_lr_max": []}
-    lags = []
+    rows = []
     for _, test in tests.iterrows():
         rates, losses = np.array(test.rates), np.array(test.losses, float)
         smoothed = debiased_average(losses)
         low, high = falling_range_or_nan(rates, smoothed)
-        by_test["lr_min"].append(low)
-        by_test["lr_max"].append(high)
-        by_test["valley"].append(math.nan if math.isnan(low) else valley(rates, smoothed))
-        low, high = falling_range_or_nan(rates, running_mean_of_epoch(losses, len(rates) // RANGE_EPOCHS))
-        by_test["keras_lr_min"].append(low)
-        by_test["keras_lr_max"].append(high)
-        lags.append((rates[1] / rates[0]) ** (SMOOTHING / (1 - SMOOTHING)))
-    for name in ("lr_min", "lr_max"):
-        by_test[f"shift_{name}"] = np.divide(by_test[f"keras_{name}"], by_test[name])
-    return {name: geometric_interval(values) for name, values in {**by_test, "lag": lags}.items()}
+        keras_low, keras_high = falling_range_or_nan(rates, running_mean_of_epoch(losses, len(rates) // RANGE_EPOCHS))
+        row = {"lr_min": low, "lr_max": high, "keras_lr_min": keras_low, "keras_lr_max": keras_high}
+        row |= {"shift_lr_min": keras_low / low, "shift_lr_max": keras_high / high}
+        row["valley"] = math.nan if math.isnan(low) else valley(rates, smoothed)
+        row["lag"] = (rates[1] / rates[0]) ** (SMOOTHING / (1 - SMOOTHING))
+        rows.append(row)
+    return {str(name): geometric_interval(values) for name, values in pd.DataFrame(rows).items()}
 
 
 def falling_range_or_nan(rates: ArrayLike, losses: ArrayLike) -> tuple[float, float]:
@@ -216,9 +205,8 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
         right.plot(test.rates, debiased_average(losses), color=plotting.BLUE, linewidth=0.8, label=label)
     for ax in axes[0]:
         ax.axvspan(summary["lr_min"], summary["lr_max"], color=plotting.GREEN, alpha=0.12, linewidth=0)
-        ax.set(
-            xlabel="learning rate", xscale="log", ylim=(0, 1.6 * GUESSING)
-        )  # the plateau fits; what has diverged does not
+        # The plateau fits; what has diverged does not.
+        ax.set(xlabel="learning rate", xscale="log", ylim=(0, 1.6 * GUESSING))
         ax.legend(fontsize=6, loc="lower left")
     left.set_ylabel("training loss")
     plotting.label_panels(axes)

@@ -26,12 +26,13 @@ import pandas as pd
 import torch
 
 from coms6998_hw2.problem_4.batch_policies import cyclical_rates
-from coms6998_hw2.problem_4.training import BATCH_SIZE, MOMENTUM, Plan, Training, batch_sizes, recorded_plan, sweep
+from coms6998_hw2.problem_4.training import BATCH_SIZE, MOMENTUM, Plan, Training, batch_sizes, recorded_plan
 from utils import plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import mean_interval
 from utils.provenance import provenance
 from utils.records import floats, last, read_summary, write_summary
+from utils.runs import sweep
 
 STEM = "p4_3_cyclical_learning_rate"
 RANGE_STEM = "p4_2_learning_rate_range"  # whose summary has lr_min and lr_max
@@ -98,7 +99,7 @@ def one_cycle_rates(updates: int, lr_max: float) -> np.ndarray:
 
 
 def plan(config: dict, images: int) -> Plan:
-    """Return a config's updates: equal batches, and the arm's rate for each."""
+    """Return a config's updates: equal batches, and the arm's rate for each. Raises ValueError for an unknown arm."""
     sizes = batch_sizes(images, config["batch_size"])
     updates = len(sizes) * config["epochs"]
     arm, lr_min, lr_max = config["arm"], config["lr_min"], config["lr_max"]
@@ -108,9 +109,11 @@ def plan(config: dict, images: int) -> Plan:
         rates = np.full(updates, lr_max)
     elif arm == "one_cycle":
         rates = one_cycle_rates(updates, lr_max)
-    else:  # cyclical and triangular, whose gamma is 1
+    elif arm in ("cyclical", "triangular"):  # the latter's gamma is 1
         cycle = 2 * config["step_epochs"] * len(sizes)
         rates = cyclical_rates(updates, lr_min=lr_min, lr_max=lr_max, cycle=cycle, gamma=config["gamma"])
+    else:
+        raise ValueError(f"arm {arm!r} is unknown; choose from {', '.join(ARMS)}")
     return [(sizes, epoch_rates) for epoch_rates in np.split(rates, config["epochs"])]
 
 
@@ -161,9 +164,8 @@ def around_peak(rows: pd.DataFrame, cycle: int) -> list[float | None]:
     """
     step = int(rows.step_epochs.iloc[0])
     done = [2 * cycle * step, (2 * cycle + 1) * step, (2 * cycle + 2) * step]  # epochs
-    whole = floats(
-        values[: done[-1]] for values in rows.validation_accuracy if len(values) >= done[-1]
-    )  # (seeds, epochs)
+    # (seeds, epochs)
+    whole = floats(values[: done[-1]] for values in rows.validation_accuracy if len(values) >= done[-1])
     if not len(whole):
         return [None, None, None]
     means = whole.mean(axis=0)

@@ -38,12 +38,13 @@ from coms6998_hw2.problem_4.automatic_batch_size import (
 )
 from coms6998_hw2.problem_4.batch_figures import draw, draw_algorithm, draw_noise
 from coms6998_hw2.problem_4.range_rules import batch_size_range, loss_at
-from coms6998_hw2.problem_4.training import MICRO_BATCH, Training, batch_sizes, constant_plan, sweep
+from coms6998_hw2.problem_4.training import MICRO_BATCH, Training, after_the_last_epoch, batch_sizes, constant_plan
 from utils import plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import geometric_interval, mean_interval
 from utils.provenance import provenance
 from utils.records import last, read_summary, write_summary
+from utils.runs import sweep
 
 STEM = "p4_4_batch_size_range"
 RANGE_STEM = "p4_2_learning_rate_range"  # whose summary has lr_min, and the curve to compare with
@@ -152,13 +153,7 @@ def summarise(frame: pd.DataFrame, rate_summary: dict) -> dict:
 
 def candidate(size: int, rows: pd.DataFrame) -> dict:
     """Return what a batch size reaches after its last epoch."""
-    return {
-        "batch_size": int(size),
-        "loss": mean_interval(last(rows.batch_loss)),
-        "evaluation_loss": mean_interval(last(rows.train_loss)),
-        "validation_accuracy": mean_interval(last(rows.validation_accuracy)),
-        "updates": int(rows.updates.iloc[0]),
-    }
+    return {"batch_size": int(size), **after_the_last_epoch(rows), "updates": int(rows.updates.iloc[0])}
 
 
 def reading(rows: pd.DataFrame) -> tuple[float, float]:

@@ -28,12 +28,13 @@ import numpy as np
 import pandas as pd
 
 from coms6998_hw2.problem_4.batch_policies import asked_sizes, cyclical_batch_size, cyclical_rates, sizes_by_epoch
-from coms6998_hw2.problem_4.training import MICRO_BATCH, Plan, Training, batch_sizes, recorded_plan, sweep
+from coms6998_hw2.problem_4.training import MICRO_BATCH, Plan, Training, batch_sizes, recorded_plan
 from utils import plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import mean_interval
 from utils.provenance import provenance
 from utils.records import floats, last, read_runs, read_summary, write_summary
+from utils.runs import sweep
 
 STEM = "p4_6_cyclical_batch_size"
 RATE_STEM, BATCH_STEM = "p4_3_cyclical_learning_rate", "p4_4_batch_size_range"
@@ -67,36 +68,21 @@ PRESETS: dict[str, Any] = {
 PAIRS = [
     ("cyclical_batch_size", RATE_ARM),
     ("cyclical_batch_size", "opposite"),
-    ("cyclical_batch_size", "equal_updates"),
     ("matched", "matched_rate"),
     ("matched", "matched_opposite"),
-    ("matched", RATE_ARM),
 ]
 
 
 def configs(preset: str, rate_policy: dict, b_min: int, b_max: int) -> list[dict]:
     """Return the runs, as many seeds of each arm as `SEEDS` says; `rate_policy`: the protocol of question 4.3."""
     size, runs = PRESETS[preset], []
+    common = {"dataset": "fashion_mnist", "precision": "fastest", "micro_batch": size["micro_batch"]}
+    common |= {"b_min": b_min, "b_max": b_max, "cycle_epochs": 2 * rate_policy["step_epochs"]}
+    # As in question 4.3; its batch size is that of the squeezed rate.
+    common |= {key: rate_policy[key] for key in ("images", "epochs", "lr_min", "lr_max", "gamma", "batch_size")}
     for arm, seeds in size["seeds"].items():
         for seed in range(seeds):
-            config = {
-                "name": f"{arm}_seed{seed}",
-                "dataset": "fashion_mnist",
-                "images": rate_policy["images"],
-                "micro_batch": size["micro_batch"],
-                "precision": "fastest",
-                "arm": arm,
-                "lr_min": rate_policy["lr_min"],
-                "lr_max": rate_policy["lr_max"],
-                "gamma": rate_policy["gamma"],
-                "b_min": b_min,
-                "b_max": b_max,
-                "batch_size": rate_policy["batch_size"],  # of the squeezed rate, as in question 4.3
-                "cycle_epochs": 2 * rate_policy["step_epochs"],
-                "epochs": rate_policy["epochs"],
-                "seed": seed,
-            }
-            runs.append(config)
+            runs.append({"name": f"{arm}_seed{seed}", "arm": arm, **common, "seed": seed})
     return runs
 
 

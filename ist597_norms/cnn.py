@@ -116,17 +116,21 @@ class CNN:
         affine = library_layer(norm, 2, units=shapes[1][0], **choices)
         self.twins = (convolution, affine)
         if norm == "weight":
-            shapes = (self.image_shape, self.W2.shape[:1])
-            self.variables = [self.W3, self.b3]
-        for twin, shape, v, axes in zip(self.twins, shapes, (self.W1, self.W2), UNIT_AXES, strict=True):
-            twin.build((None, *shape))
-            if norm == "weight":
+            inputs, weights = (self.image_shape, self.W2.shape[:1]), (self.W1, self.W2)
+            for twin, shape, v, axes in zip(self.twins, inputs, weights, UNIT_AXES, strict=True):
+                twin.build((None, *shape))
                 twin.v.assign(v)
                 twin.g.assign(norms.unit_norms(v, axes))
-                self.variables += [twin.v, twin.g, twin.layer.bias]  # of W1, b1 and W2, b2 the twins have their own
-            else:
-                self.variables += [variable.value for variable in twin.trainable_variables]
-                self.moving += [variable.value for variable in twin.non_trainable_variables]
+            # In the order of ours; in the place of W1, b1 and W2, b2 the twins have their own.
+            trained = [convolution.v, convolution.layer.bias, affine.v, affine.layer.bias]
+            self.variables = [*trained, self.W3, self.b3, convolution.g, affine.g]
+            return
+        for twin, shape in zip(self.twins, shapes, strict=True):
+            twin.build((None, *shape))
+        for pair in zip(convolution.trainable_variables, affine.trainable_variables, strict=True):
+            self.variables += [variable.value for variable in pair]
+        for pair in zip(convolution.non_trainable_variables, affine.non_trainable_variables, strict=True):
+            self.moving += [variable.value for variable in pair]
 
     def start_from_data(self, X: tf.Tensor) -> None:
         """Set g and b of weight normalization: for the images X (n, h, w, c) both layers give mean 0 and deviation 1.
@@ -200,9 +204,10 @@ class CNN:
         """Return the logits (n, classes) of images X (n, h, w, c); in training with the minibatch's own statistics."""
         return self._layers(X, training)[0]
 
-    def active_shares(self, X: tf.Tensor) -> list[tf.Tensor]:
+    def active_shares(self, X: tf.Tensor) -> list[float]:
         """Return the shares of positive outputs of the ReLU at the convolution and at the first affine layer."""
-        return [tf.reduce_mean(tf.cast(rectified > 0, tf.float64)) for rectified in self._layers(X, training=False)[1:]]
+        _, *rectified = self._layers(X, training=False)
+        return [float(tf.reduce_mean(tf.cast(outputs > 0, tf.float64))) for outputs in rectified]
 
     def _layers(self, X, training):
         """Return the logits, and the outputs of the two ReLUs."""

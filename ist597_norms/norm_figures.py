@@ -49,7 +49,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
 
 
 def draw_rates(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
-    """Return the second figure: accuracy against step size, and the curves and ends at each mode's best step size."""
+    """Return the figure of the step sizes: accuracy against them, and the curves and ends at each mode's best."""
     figure, axes = plotting.subplots(1, 3, height=2.4)
     grid = frame[frame.part == "tuned"]
     for row, mode in enumerate(BY_HAND):
@@ -79,7 +79,7 @@ def draw_rates(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
 
 
 def draw_relu(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
-    """Return the third figure: shares of active units in both layers, normalized before and after the ReLU."""
+    """Return the figure of the ReLU: shares of active units in both layers, normalized before and after the ReLU."""
     figure, axes = plotting.subplots(1, 2, height=2.6, sharey=True)
     for index, layer in enumerate(("convolution", "affine layer")):
         ax = axes[0, index]

@@ -1,6 +1,6 @@
 """What problem 1's comparison makes of its runs: each mode's best step, paired differences, intervals.
 
-numbers = at_the_best_steps(grid, 0.01)["tuned"]["batch"]["minus_none"]      {"mean", "low", "high", "n"}
+numbers = tuned_numbers(grid, 0.01)["tuned"]["batch"]["minus_none"]      {"mean", "low", "high", "n"}
 
 frame, protocol, grid, ...: runs of `p1_compare_norms.py`, a row each.
 """
@@ -23,7 +23,7 @@ def best_steps(frame: pd.DataFrame, part: str = "tuned") -> dict[str, float]:
     return {mode: float(rows.loc[rows.score.idxmax()].learning_rate) for mode, rows in scored.groupby("mode")}
 
 
-def at_best_steps(frame: pd.DataFrame, part: str) -> dict[str, pd.Series]:
+def scores_at_best_steps(frame: pd.DataFrame, part: str) -> dict[str, pd.Series]:
     """Return the test accuracies (seeds,) of each mode in a part of the runs, at its best step there."""
     scores = {}
     for mode, step in best_steps(frame, part).items():
@@ -82,9 +82,9 @@ def active(rows: pd.DataFrame) -> dict:
     }
 
 
-def at_the_best_steps(grid: pd.DataFrame, provided: float) -> dict:
+def tuned_numbers(grid: pd.DataFrame, provided: float) -> dict:
     """Return what each mode reaches at its best step, and what the step itself does against the `provided` one."""
-    steps, tuned = best_steps(grid), at_best_steps(grid, "tuned")
+    steps, tuned = best_steps(grid), scores_at_best_steps(grid, "tuned")
     numbers = {}
     for mode in BY_HAND:
         swept = grid[(grid["mode"] == mode) & (grid.seed == 0)].sort_values("learning_rate")
@@ -110,11 +110,11 @@ def from_data(frame: pd.DataFrame) -> dict:
     """
     numbers: dict[str, Any] = {}
     for name, part, usual in (("provided", "data start", "protocol"), ("tuned", "data start, tuned", "tuned")):
-        from_data, from_norm = at_best_steps(frame, part)["weight"], at_best_steps(frame, usual)
+        scores, from_norm = scores_at_best_steps(frame, part)["weight"], scores_at_best_steps(frame, usual)
         numbers[name] = {
-            "test_accuracy": mean_interval(from_data),
-            "minus_usual": mean_interval(from_data - from_norm["weight"]),
-            "minus_none": mean_interval(from_data - from_norm["none"]),
+            "test_accuracy": mean_interval(scores),
+            "minus_usual": mean_interval(scores - from_norm["weight"]),
+            "minus_none": mean_interval(scores - from_norm["none"]),
         }
     numbers["learning_rate"] = best_steps(frame, "data start, tuned")["weight"]
     numbers["test_loss"] = mean_interval(frame[frame.part == "data start"].test_loss)

@@ -36,7 +36,6 @@ from utils.records import write_summary
 from utils.runs import run_all
 
 STEM = "p1_check_gradients"
-DTYPES = ("float64", "float32")
 SYMBOLS = {
     f"d{name}": rf"$\partial L / \partial {symbol}$"
     for name, symbol in {"x": "x", "gamma": r"\gamma", "beta": r"\beta", "v": "v", "g": "g"}.items()
@@ -55,7 +54,7 @@ def configs(preset: str) -> list[dict]:
     size = PRESETS[preset]
     runs = []
     for norm in TWINS:
-        for dtype in DTYPES:
+        for dtype in DTYPE_COLORS:
             which = {"norm": norm, "dtype": dtype, "seed": 0}
             cases = {"shapes": size["shapes"], "inputs": size["inputs"], "seeds": size["seeds"]}
             runs.append({"name": f"gradients_{norm}_{dtype}", "kind": "gradients", **which, **cases})
@@ -129,23 +128,9 @@ def matching(first: CNN, second: CNN) -> list[tuple[np.ndarray, np.ndarray]]:
 
     Only the biases in front of a batch norm are left out: their gradient is zero, and they stay zero.
     """
-    pairs = [(first.W3, second.W3), (first.b3, second.b3)]
-    biases = (first.b1, first.b2)
-    for index, twin in enumerate(second.twins):
-        if first.normalization == "weight":
-            v = (first.W1, first.W2)[index]
-            pairs += [(v, twin.v), (first.g[index], twin.g), (biases[index], twin.layer.bias)]
-        else:
-            pairs += [(first.gamma[index], twin.gamma.value), (first.beta[index], twin.beta.value)]
-    if first.normalization != "weight":
-        pairs += [(first.W1, second.W1), (first.W2, second.W2)]
-    if first.normalization == "layer":
-        pairs += [(first.b1, second.b1), (first.b2, second.b2)]
-    if first.normalization == "batch":
-        for index, twin in enumerate(second.twins):
-            pairs.append((first.moving_mean[index], twin.moving_mean.value))
-            pairs.append((first.moving_variance[index], twin.moving_variance.value))
-    return [(ours.numpy(), theirs.numpy()) for ours, theirs in pairs]
+    idle = (first.b1, first.b2) if first.normalization == "batch" else ()
+    pairs = zip([*first.variables, *first.moving], [*second.variables, *second.moving], strict=True)
+    return [(ours.numpy(), theirs.numpy()) for ours, theirs in pairs if all(ours is not bias for bias in idle)]
 
 
 def _ones_and_zeros(shape):
@@ -195,10 +180,8 @@ DEMONSTRATIONS = {
 def summarise(frame: pd.DataFrame) -> dict:
     """Return for each dtype, norm, reference and quantity the largest differences; the trajectories' ends."""
     summary: dict[str, Any] = {"protocol": {"eps": EPS}}
-    for dtype in DTYPES:
-        summary[dtype] = {"max_relative_difference": {}}
-    for row in frame[frame.kind == "gradients"].itertuples():
-        summary[row.dtype]["max_relative_difference"][row.norm] = row.worst
+    for dtype, rows in frame[frame.kind == "gradients"].groupby("dtype"):
+        summary[str(dtype)] = {"max_relative_difference": dict(zip(rows["norm"], rows.worst, strict=True))}
     summary["trajectory"] = {}
     for row in frame[frame.kind == "trajectory"].itertuples():
         summary["trajectory"][f"{row.norm}_{row.dtype}"] = {

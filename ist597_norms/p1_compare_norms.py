@@ -34,7 +34,7 @@ from utils import data, machine, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.provenance import provenance
 from utils.records import write_summary
-from utils.runs import run_stages
+from utils.runs import sweep
 
 STEM = "p1_compare_norms"
 DATASETS = {"fashion_mnist": (60_000, 28), "cifar10": (50_000, 32)}  # training images, and their height
@@ -146,28 +146,18 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     machine.one_thread_each()
     tf.config.set_visible_devices([], "GPU")  # a CPU sweep, a core to a run; the record says so
     tf.get_logger().setLevel("ERROR")  # TensorFlow takes every run's new network for one that is traced again
-    images, labels = data.load(config["dataset"], options.data_dir, train=True)
-    images, labels = images[: config["images"]], labels[: config["images"]]
+    images, labels = data.load(config["dataset"], options.data_dir, train=True, first=config["images"])
     training, validation = data.hold_out(labels)
-    test_images, test_labels = data.load(config["dataset"], options.data_dir, train=False)
     scaled, one_hot = scale(images), one_hot_labels(labels)
     watched = scaled[validation[:WATCHED]]
-    model = CNN(
-        HIDDEN_SIZE,
-        CLASSES,
-        normalization=config["mode"],
-        position=config["position"],
-        image_shape=scaled.shape[1:],
-        learning_rate=config["learning_rate"],
-        momentum=config.get("momentum", MOMENTUM),
-        seed=config["seed"],
-    )
+    choices = {key: config[key] for key in ("position", "learning_rate", "momentum", "seed") if key in config}
+    model = CNN(HIDDEN_SIZE, CLASSES, normalization=config["mode"], image_shape=scaled.shape[1:], **choices)
     if config.get("start") == "data":
         drawn = np.random.default_rng([config["seed"], 2]).choice(training, config["batch_size"], replace=False)
         model.start_from_data(scaled[drawn])
     rng = np.random.default_rng([config["seed"], 1])
     result: dict[str, Any] = {key: [] for key in ("train_loss", "validation_loss", "validation_accuracy")}
-    result["active"] = [active_shares(model, watched)]
+    result["active"] = [model.active_shares(watched)]
     for epoch in range(config["epochs"]):
         try:
             losses = train_epoch(model, scaled, one_hot, rng.permutation(training), config["batch_size"])
@@ -179,10 +169,9 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
         loss, accuracy = evaluate(model, scaled[validation], one_hot[validation])
         result["validation_loss"].append(loss)
         result["validation_accuracy"].append(accuracy)
-        result["active"].append(active_shares(model, watched))
-    result["test_loss"], result["test_accuracy"] = evaluate(
-        model, scale(test_images[: config["images"]]), one_hot_labels(test_labels[: config["images"]])
-    )
+        result["active"].append(model.active_shares(watched))
+    images, labels = data.load(config["dataset"], options.data_dir, train=False, first=config["images"])
+    result["test_loss"], result["test_accuracy"] = evaluate(model, scale(images), one_hot_labels(labels))
     return {**result, "precision": "float32", "device": "cpu"}
 
 
@@ -218,11 +207,6 @@ def one_hot_labels(labels: np.ndarray) -> np.ndarray:
     return np.eye(CLASSES, dtype=np.float32)[labels]
 
 
-def active_shares(model: CNN, images: np.ndarray) -> list[float]:
-    """Return the shares of positive outputs of the two ReLUs on images (n, h, w, c)."""
-    return [float(share) for share in model.active_shares(images)]
-
-
 def evaluate(model: CNN, images: np.ndarray, one_hot: np.ndarray) -> tuple[float, float]:
     """Return the model's loss and accuracy at test time on images (n, h, w, c)."""
     logits = model.compute_output(images)
@@ -237,9 +221,7 @@ def summarise(frame: pd.DataFrame) -> dict:
     validation = data.validation_size(first.images)
     return {
         "protocol": {
-            "dataset": first.dataset,
-            "images": first.images,
-            "epochs": first.epochs,
+            **{key: first[key] for key in ("dataset", "images", "epochs")},
             "learning_rate": LEARNING_RATE,
             "batch_size": BATCH_SIZE,
             "validation": validation,
@@ -251,7 +233,7 @@ def summarise(frame: pd.DataFrame) -> dict:
         },
         **intervals.at_the_provided_step(protocol),
         "after": intervals.after_the_relu(frame[frame.part == "after"], protocol),
-        **intervals.at_the_best_steps(grid, LEARNING_RATE),
+        **intervals.tuned_numbers(grid, LEARNING_RATE),
         "data_start": intervals.from_data(frame),
         "batch_size": intervals.by_batch_size(frame, first.images - validation),
     }
@@ -262,11 +244,8 @@ def main(argv: list[str] | None = None) -> None:
     options = parse_args(__doc__, argv, datasets=tuple(DATASETS))
     stem = STEM if options.dataset == "fashion_mnist" else f"{STEM}_{options.dataset}"
     preset, dataset = options.preset, str(options.dataset)
-    stages = [
-        lambda runs: data.resolve(configs(preset, dataset), options),
-        lambda runs: data.resolve(repeated_configs(preset, dataset, runs), options),
-    ]
-    frame = run_stages(stem, partial(run, options=options), stages, options, workers=machine.cores())
+    later = [partial(repeated_configs, preset, dataset)]
+    frame = sweep(stem, run, configs(preset, dataset), options, later, workers=machine.cores())
     summary = {**summarise(frame), "provenance": provenance(frame)}
     for suffix, drawn in (("", draw), ("_rates", draw_rates), ("_relu", draw_relu), ("_batch_size", draw_batch_sizes)):
         plotting.save(drawn(frame, summary), stem + suffix, options, frame.dataset.iloc[0])

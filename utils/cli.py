@@ -2,7 +2,7 @@
 
 import argparse
 import importlib.util
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -58,49 +58,42 @@ def parse_args(doc: str, argv: list[str] | None = None, datasets: tuple[str, ...
     A flag or value that does not exist prints one sentence and exits with status 2 before anything is written.
     """
     parser = _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    parser.add_argument(
-        "--preset",
-        choices=PRESETS,
-        default="full",
-        help="full: the assignment's protocol, into report/ and figures/; quick: the same on less, into build/quick/",
-    )
+    presets = "full: the assignment's protocol, into report/ and figures/; quick: the same on less, into build/quick/"
+    parser.add_argument("--preset", choices=PRESETS, default="full", help=presets)
     if runs:
         _add_flags_of_runs(parser)
-    parser.add_argument(
-        "--data-dir", type=Path, default=ROOT / "data", metavar="DIR", help="the data sets (default: data/)"
-    )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="put results/ and figures/ here instead")
+    add = parser.add_argument
+    add("--data-dir", type=_folder, default=ROOT / "data", metavar="DIR", help="the data sets (default: data/)")
+    add("--output", type=_folder, metavar="DIR", help="put results/ and figures/ here instead")
     if datasets:
-        parser.add_argument(
-            "--dataset", choices=datasets, default=datasets[0], help="the images (default: %(default)s)"
-        )
+        add("--dataset", choices=datasets, default=datasets[0], help="the images (default: %(default)s)")
     options = Options(**vars(parser.parse_args(argv)))
     if options.ray == "":
         parser.error("argument --ray: '' is no address (choose HOST:PORT, or leave it out for a cluster started here)")
     if options.ray is not None and importlib.util.find_spec("ray") is None:
         parser.error("argument --ray: Ray is not installed; install it with: pip install -r requirements-ray.txt")
-    for flag, folder in (("--data-dir", options.data_dir), ("--output", options.output)):
-        if folder == Path():
-            parser.error(f"argument {flag}: '' is not a folder (choose a folder, or a path to make one)")
-        try:
-            wrong = folder is not None and folder.exists() and not folder.is_dir()
-        except OSError as error:  # a name too long, a link to itself
-            parser.error(f"argument {flag}: {str(folder)!r} cannot be used ({error.strerror}; choose another folder)")
-        if wrong:
-            parser.error(f"argument {flag}: {str(folder)!r} is not a folder (choose a folder, or a path to make one)")
     if options.ray is None and options.device == "cuda" and not machine.has_cuda():
         parser.error("argument --device: invalid choice: 'cuda' is not on this machine (choose from auto, cpu)")
-    # A run may be computed by a process with another working directory.
-    output = options.output and options.output.absolute()
-    return replace(options, data_dir=options.data_dir.absolute(), output=output)
+    return options
+
+
+def _folder(text: str) -> Path:
+    """Return the absolute path of a folder that is there or can be made: a run may be computed in another one."""
+    try:
+        usable = text and (not Path(text).exists() or Path(text).is_dir())
+    except OSError as error:  # a name too long, a link to itself
+        message = f"{text!r} cannot be used ({error.strerror}; choose another folder)"
+        raise argparse.ArgumentTypeError(message) from error
+    if not usable:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a folder (choose a folder, or a path to make one)")
+    return Path(text).absolute()
 
 
 def _add_flags_of_runs(parser):
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--fresh", action="store_true", help="run again even where a valid record exists")
     again.add_argument("--replot", action="store_true", help="only draw and summarise what is recorded")
-    parser.add_argument(
-        "--device", choices=DEVICES, default="auto", help="where to compute (default: on a GPU if there is one)"
-    )
+    device_help = "where to compute (default: on a GPU if there is one; what is small is always computed on the CPU)"
+    parser.add_argument("--device", choices=DEVICES, default="auto", help=device_help)
     ray_help = "spread the runs over the Ray cluster there (without an address: one started on this machine)"
     parser.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS", help=ray_help)

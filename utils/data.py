@@ -30,17 +30,20 @@ class DamagedFile(Exception):
     """A file on disk is not what its publisher's MD5 sum says."""
 
 
-def load(name: str, data_dir: Path, train: bool, download: bool = True) -> tuple[np.ndarray, np.ndarray]:
+def load(
+    name: str, data_dir: Path, train: bool, download: bool = True, first: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return images uint8 (n, h, w[, 3]) and labels int64 (n,), read-only, of the training or the test part.
 
-    Missing archives come from the mirrors that torchvision names (unless `download` is false), and every archive is
-    checked against torchvision's MD5 sums before it is read. `digits` are scikit-learn's, resized to 28 x 28.
+    With `first`, only the first so many of them. Missing archives come from the mirrors that torchvision names (unless
+    `download` is false), and every archive is checked against torchvision's MD5 sums before it is read. `digits` are
+    scikit-learn's, resized to 28 x 28.
     Raises ValueError for an unknown name, DataUnavailable, and DamagedFile; a damaged file is never overwritten.
     """
     if name not in NAMES:
         raise ValueError(f"data set {name!r} is unknown; choose from {', '.join(NAMES)}")
     images, labels = _load(name, Path(data_dir).absolute(), train, download)
-    return images, labels
+    return images[:first], labels[:first]
 
 
 @functools.lru_cache(maxsize=4)
@@ -81,13 +84,16 @@ def hold_out(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def resolve(configs: list[dict], options: Options) -> list[dict]:
     """Return the configs with a data set that can be loaded: their own or, on the quick preset, the embedded digits.
 
+    Configs without one stay as they are.
+
     Where a data set cannot be had, the full preset ends with one message and status 1; the quick preset says so and
     goes on with `digits`, which the configs then name. A damaged file ends both. Drawing alone needs no data.
     """
     if options.replot and options.preset == "full":
         return configs
-    usable = {name: _usable(name, options) for name in sorted({config["dataset"] for config in configs})}
-    return [{**config, "dataset": usable[config["dataset"]]} for config in configs]
+    names = sorted({config["dataset"] for config in configs if "dataset" in config})
+    usable = {name: _usable(name, options) for name in names}
+    return [{**config, "dataset": usable[config["dataset"]]} if "dataset" in config else config for config in configs]
 
 
 def _usable(name: str, options: Options) -> str:

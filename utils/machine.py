@@ -35,9 +35,9 @@ def torch_device(name: str) -> "torch.device":
     return torch.device("cuda" if has_cuda() else "cpu")
 
 
-def workers(device: str, threads: int = 1) -> int:
-    """Return how many runs of so many threads fill the cores or, on a GPU, how many small networks fill it."""
-    return RUNS_ON_A_GPU if torch_device(device).type == "cuda" else max(1, cores() // threads)
+def workers(device: str) -> int:
+    """Return how many runs of one thread fill the cores or, on a GPU, how many small networks fill it."""
+    return RUNS_ON_A_GPU if torch_device(device).type == "cuda" else cores()
 
 
 def one_thread_each() -> None:

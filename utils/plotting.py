@@ -31,7 +31,6 @@ def subplots(
     """Return a figure of `width` (default: the report's column) by `height` inches, and its axes (rows, columns)."""
     import matplotlib.pyplot as plt
 
-    mpl.use("Agg")
     mpl.rcdefaults()
     plt.style.use(STYLE)
     figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, **keywords)

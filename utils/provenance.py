@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -48,14 +49,13 @@ def provenance(frame: pd.DataFrame) -> dict:
     "environments": each different one without its commit, with the number "runs" in it; "commits": the number of runs
     of each.
     """
-    environments: dict[tuple, int] = {}
-    commits: dict[str, int] = {}
+    environments: Counter[tuple] = Counter()
+    commits: Counter[str] = Counter()
     for used in frame.environment:
         # "epoch_seconds": which question 4.4's growing-batch tests once recorded.
         kept = {key: value for key, value in used.items() if key not in ("commit", "epoch_seconds")}
-        key = tuple(sorted(kept.items()))
-        environments[key] = environments.get(key, 0) + 1
-        commits[used["commit"]] = commits.get(used["commit"], 0) + 1
+        environments[tuple(sorted(kept.items()))] += 1
+        commits[used["commit"]] += 1
     return {
         "runs": len(frame),
         "seconds": frame.seconds.sum(),

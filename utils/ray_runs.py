@@ -23,23 +23,20 @@ LOCAL = "local"  # --ray without an address
 
 
 def attempts(
-    attempt: Callable, jobs: dict, address: str, threads: int, gpu_share: float, gpu_needed: bool = False
+    attempt: Callable, jobs: dict, address: str, gpu_share: float, gpu_needed: bool = False
 ) -> Iterator[tuple]:
     """Yield (key, record, error) as each of the jobs {key: arguments} ends: `attempt(*arguments)` is (record, error).
 
-    A job takes `threads` CPUs and, where the cluster has GPUs, `gpu_share` of one. `error` is None, or says what
-    happened to a job whose worker or node was lost for the fourth time. Ends the program with status 1 where there is
-    no such cluster, none of its nodes has as many CPUs, or a GPU is needed and none is there.
+    A job takes a CPU and, where the cluster has GPUs, `gpu_share` of one. `error` is None, or says what happened to a
+    job whose worker or node was lost for the fourth time. Ends the program with status 1 where there is no such
+    cluster, and where a GPU is needed and none is there.
     """
-    ray = _connect(address, threads)
+    ray = _connect(address)
     try:
-        largest = max(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"])
-        if largest < threads:
-            sys.exit(f"--ray {address}: a run needs {threads} CPUs, the largest node has {largest:g}; nothing was run.")
         if gpu_needed and not ray.cluster_resources().get("GPU"):
             sys.exit(f"--ray {address}: --device cuda needs a GPU, and the cluster has none; nothing was run.")
         gpus = gpu_share if ray.cluster_resources().get("GPU") else 0
-        task = ray.remote(attempt).options(num_cpus=threads, num_gpus=gpus, max_retries=RETRIES)
+        task = ray.remote(attempt).options(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)
         running = {task.remote(*arguments): key for key, arguments in jobs.items()}
         while running:
             (done,), _ = ray.wait(list(running), num_returns=1)
@@ -52,7 +49,7 @@ def attempts(
         ray.shutdown()  # cancels what still runs, and ends a cluster that was started here
 
 
-def _connect(address, threads):
+def _connect(address):
     """Return the module ray, connected to the cluster at `address` or to one of its own on this machine."""
     # Anyone who reaches an open Ray port can run code here: tokens, and no port but on loopback.
     # Workers get neither this process's sys.path nor its checkout.
@@ -78,8 +75,7 @@ def _connect(address, threads):
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         if address == LOCAL:
-            cpus = max(machine.cores(), threads)
-            ray.init("local", _node_ip_address=LOOPBACK, num_cpus=cpus, include_dashboard=False, **quiet)
+            ray.init("local", _node_ip_address=LOOPBACK, num_cpus=machine.cores(), include_dashboard=False, **quiet)
         else:
             ray.init(address, **quiet)
     except Exception as error:  # Ray raises its own errors, ConnectionError, RuntimeError and ValueError here

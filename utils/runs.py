@@ -1,7 +1,7 @@
 """A sweep: every config is run once, here, in processes or on a cluster, recorded, and read back as one table.
 
 frame = run_all(stem, run, configs, options)      one row for each config
-frame = run_stages(stem, run, stages, options)    the same, where what is run next depends on the results so far
+frame = sweep(stem, run, configs, options)        the same for runs on data sets, and for others that depend on them
 """
 
 import contextlib
@@ -18,12 +18,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from tqdm import tqdm
 
+from utils import data, machine
 from utils.cli import Options
 from utils.files import UNFINISHED, locked, say, short_path, warn
 from utils.provenance import environment
@@ -39,7 +41,6 @@ def run_all(
     configs: list[dict],
     options: Options,
     workers: int = 1,
-    threads: int = 1,
     gpu_share: float = 0.0,
 ) -> pd.DataFrame:
     """Run every config that has no valid record, and return all records as a table: a row a config, in order.
@@ -47,9 +48,9 @@ def run_all(
     A config is a flat dict of JSON values, "seed" included; its key "name", if there, names the record. `run`
     returns a dict of JSON values or NumPy arrays; its keys "precision" and "device" say what it computed in and where,
     and go to the environment. A record is valid exactly when its config equals the requested one.
-    With several `workers`, as many processes share the runs; `run` must then be picklable and see to its own number of
-    threads. On a Ray cluster (options.ray) a run asks for `threads` CPUs, and for `gpu_share` of a GPU where there are
-    any. Columns: the config's keys, the result's, "seconds" and "environment".
+    With several `workers`, as many processes share the runs; `run` must then be picklable and compute on one thread.
+    On a Ray cluster (options.ray) a run asks for a CPU, and for `gpu_share` of a GPU where there are any.
+    Columns: the config's keys, the result's, "seconds" and "environment".
     Ends the program with status 1 where a run raised (the others are recorded first), where with --replot a record is
     missing, and where the folder cannot be written; with 130 or 143 where it was interrupted, saying how to resume.
     With --fresh all records in the folder are set aside first, so that after an interruption the same command without
@@ -75,7 +76,7 @@ def run_all(
         if blocked := [short_path(path) for path in todo if path.is_dir()]:
             sys.exit(f"{stem}: {blocked[0]} is a folder, where a record should be; remove it. Nothing was run.")
         if options.ray is not None:
-            attempts = _attempts_on_ray(run, todo, options, threads, gpu_share)
+            attempts = _attempts_on_ray(run, todo, options, gpu_share)
         else:
             attempts = _attempts(run, todo, options, workers)
         _run(stem, todo, folder, attempts, pooled=workers > 1 and options.ray is None, fresh=options.fresh)
@@ -85,18 +86,22 @@ def run_all(
     return table(records)
 
 
-def run_stages(
-    stem: str, run: Callable[[dict], dict], stages: list[Callable], options: Options, **resources: Any
+def sweep(
+    stem: str, run: Callable, configs: list[dict], options: Options, later: Iterable[Callable] = (), **resources: Any
 ) -> pd.DataFrame:
-    """Return the table of all runs of a sweep whose later runs depend on the results of earlier ones.
+    """Return the table of a script's runs, `run(config, options)` each, after doing what is not recorded yet.
 
-    Each stage is a function from the table of all runs so far, which for the first is empty, to the configs that come
-    next. `resources`: as in `run_all`. --fresh sets all records aside once, before the first stage.
+    The configs' data sets are those that can be loaded (see `data.resolve`). `later`: functions from the table so far
+    to the configs that come next, which depend on its results. `resources`: as in `run_all`; without any, as many
+    workers as fill the cores, or a GPU. --fresh sets all records aside once, before the first run.
     """
-    frame = pd.DataFrame()
-    for stage in stages:
-        frame = pd.concat([frame, run_all(stem, run, stage(frame), options, **resources)], ignore_index=True)
-        options = replace(options, fresh=False)
+    resources = resources or {"workers": machine.workers(options.device), "gpu_share": machine.GPU_SHARE}
+    each = partial(run, options=options)
+    frame = run_all(stem, each, data.resolve(configs, options), options, **resources)
+    for next_configs in later:
+        further = data.resolve(next_configs(frame), replace(options, fresh=False))
+        done = run_all(stem, each, further, replace(options, fresh=False), **resources)
+        frame = pd.concat([frame, done], ignore_index=True)
     return frame
 
 
@@ -180,14 +185,14 @@ def _pool(run, todo, options, workers):
             raise
 
 
-def _attempts_on_ray(run, todo, options, threads, gpu_share):
+def _attempts_on_ray(run, todo, options, gpu_share):
     """Yield (path, record, error) for each run as it finishes somewhere on the cluster."""
     from utils import ray_runs
 
     jobs = {path: (run, path, config, options) for path, config in todo.items()}
     gpu_share = gpu_share if options.device in ("auto", "cuda") else 0
     gpu_needed = options.device == "cuda"
-    for path, record, error in ray_runs.attempts(_attempt, jobs, options.ray, threads, gpu_share, gpu_needed):
+    for path, record, error in ray_runs.attempts(_attempt, jobs, options.ray, gpu_share, gpu_needed):
         yield path, record, error and f"{error} ({path.stem})"
 
 

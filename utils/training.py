@@ -10,7 +10,7 @@ beforehand, by pure functions; this loop only executes it.
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -99,11 +99,7 @@ class Trainer:
         self._graphs: dict | None = {} if cuda else None
 
     def train(
-        self,
-        pixels: torch.Tensor,
-        labels: torch.Tensor,
-        batches: Sequence[np.ndarray],
-        rates: Sequence[float] | np.ndarray,
+        self, pixels: torch.Tensor, labels: torch.Tensor, batches: Sequence[np.ndarray], rates: Iterable[float]
     ) -> np.ndarray:
         """Take one update for each batch (indices into pixels) at each rate; return the losses (updates,).
 

@@ -10,16 +10,6 @@ from coms6998_hw2.problem_2.deep_network import DEPTH
 from utils import plotting
 from utils.records import floats
 
-LABELS = {
-    "glorot": "Glorot",
-    "he": "He",
-    "0.01": r"$\sigma$ = 0.01",
-    "0.05": r"$\sigma$ = 0.05",
-    "0.1": r"$\sigma$ = 0.1",
-    "0.14": r"$\sigma$ = 0.14",
-    "0.28": r"$\sigma$ = 0.28",
-    "1": r"$\sigma$ = 1",
-}
 COLORS = {
     "glorot": plotting.BLACK,
     "he": plotting.PURPLE,
@@ -30,6 +20,7 @@ COLORS = {
     "0.28": plotting.VERMILION,
     "1": "#7F3C00",  # brown: the palette has one color too few
 }
+LABELS = {scheme: rf"$\sigma$ = {scheme}" for scheme in COLORS} | {"glorot": "Glorot", "he": "He"}
 WITH_VIOLINS = ["0.01", "0.1", "1", "glorot", "he"]  # too small, about right, too large, and the remedies
 
 

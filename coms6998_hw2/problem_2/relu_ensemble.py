@@ -160,7 +160,7 @@ def train(
 def compile_or_explain(function: Callable) -> tuple[Callable, Callable[[], bool]]:
     """Return the function compiled by torch.compile, and another that tells whether that has worked so far.
 
-    Where that fails (no compiler, no folder for what it compiles), the first call says so, and it and all others are
+    Where that fails, for want of a compiler perhaps, the first call says so, and it and all others are
     computed without.
     """
     compiled: list[Callable] = []

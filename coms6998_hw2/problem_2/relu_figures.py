@@ -99,7 +99,7 @@ def draw_values(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     figure, axes = plotting.subplots(1, 4, height=2.2)
     titles = {"none": "$|x|$, MSE", "x_sin_5x": "$x\\,\\sin 5x$, MSE", "x_sin_5x mae": "$x\\,\\sin 5x$, MAE"}
     x = torch.linspace(-HALF_INTERVAL, HALF_INTERVAL, 100_001, dtype=torch.float64)
-    for ax, (variation, title) in zip(axes[0], titles.items(), strict=False):
+    for ax, (variation, title) in zip(axes[0, :3], titles.items(), strict=True):
         row = frame[(frame.variation == variation) & (frame.slope == 0)].iloc[0]
         constant = floats(row.range) == 0
         y = TARGETS[row.target](x).numpy()  # whose mean does not depend on torch's number of threads

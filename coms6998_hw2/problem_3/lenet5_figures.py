@@ -123,7 +123,7 @@ def draw_causes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
 
 
 def draw_images(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
-    """Return the last figure: test error against the number of training images, every seed beside its mean."""
+    """Return the figure of few images: test error against the number of training images, every seed beside its mean."""
     figure, axes = plotting.subplots(1, 1, height=2.6)
     ax, protocol = axes[0, 0], summary["protocol"]
     scores = {int(n): row["test_accuracy"] for n, row in summary["images"].items()}

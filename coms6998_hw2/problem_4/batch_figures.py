@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from coms6998_hw2.problem_4.automatic_batch_size import BEHIND, WINDOWS, windowed
+from coms6998_hw2.problem_4.training import batch_sizes
 from utils import plotting
 from utils.records import floats, last
 
@@ -73,15 +74,15 @@ def draw_noise(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     ends = np.linspace(0, samples, WINDOWS + 1)
     middles = (ends[:-1] + ends[1:]) / 2 / 1000
     for seed, test in tests.iterrows():
-        losses = floats(constant.update_losses[seed])
-        equal = np.full(len(losses), samples / len(losses))
-        means, growing = windowed(equal, losses, ends), windowed(test.sizes, floats(test.losses), ends)
+        equal = np.tile(batch_sizes(samples // test.epochs, smallest), test.epochs)
+        means = windowed(equal, floats(constant.update_losses[seed]), ends)
+        growing = windowed(test.sizes, floats(test.losses), ends)
         style = {"linewidth": 0.8, "markersize": 2}
         left.plot(middles, means, ".-", color=plotting.BLACK, label=f"batch {smallest}", **style)
         left.plot(middles, growing, ".-", color=plotting.BLUE, label="growing batch", **style)
     first = tests.iloc[0]
     behind = np.argmax(np.array(first.asked) >= round(summary["range_stop"]["mean"]))  # the first update of that size
-    left.axvline(np.cumsum(first.sizes)[behind] / 1000, color=plotting.GREEN, linestyle="--")
+    left.axvline(np.sum(first.sizes[:behind]) / 1000, color=plotting.GREEN, linestyle="--")
     left.set(xlabel="thousands of images seen", ylabel="training loss")
     handles, labels = left.get_legend_handles_labels()
     left.legend(handles[:2], labels[:2])  # the same for every seed

@@ -7,7 +7,6 @@ curves = Training(config, options).follow(plan)                            losse
 import copy
 import math
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,8 @@ from torch.nn import functional
 from coms6998_hw2.models import MiniGoogLeNet
 from utils import data, machine
 from utils.cli import Options
-from utils.runs import run_all
+from utils.intervals import mean_interval
+from utils.records import last
 from utils.training import Trainer, fastest_precision, on_device
 
 NETWORK = MiniGoogLeNet  # the assignment's
@@ -26,25 +26,12 @@ MOMENTUM = 0.9  # the reference post's
 WATCHED = 10_000  # training images on which the training loss is measured in evaluation mode
 SIDE = 32  # MiniGoogLeNet's pooling does not fit 28 x 28
 LARGEST_SHIFT = 3  # pixels: the post's 10% of 32
-THREADS = 1  # of a run on the CPU: two runs of one thread train a tenth to a third more images than one run of two
+THREADS = 1  # of a run on a CPU: two runs of one thread train a tenth to a third more images than one run of two
 MICRO_BATCH = 64  # what batch norm sees, whatever the batch size: larger batches add up gradients
 CURVES = ("batch_loss", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 # For each epoch (batch sizes, rates), one of each for every update. The sizes add up to all images; to fewer in a last
 # epoch that ends early.
 Plan = list[tuple[np.ndarray, np.ndarray]]
-
-
-def sweep(stem: str, run: Callable, configs: list[dict], options: Options) -> pd.DataFrame:
-    """Return the table of the runs, `run(config, options)` each, after doing what is not recorded yet."""
-    return run_all(
-        stem,
-        partial(run, options=options),
-        data.resolve(configs, options),
-        options,
-        workers=machine.workers(options.device, THREADS),
-        threads=THREADS,
-        gpu_share=machine.GPU_SHARE,
-    )
 
 
 def batch_sizes(images: int, batch_size: int) -> np.ndarray:
@@ -80,6 +67,12 @@ def recorded_plan(plan: Callable[[dict, int], Plan], row: pd.Series) -> Plan:
     return plan(config, config["images"] - data.validation_size(config["images"]))
 
 
+def after_the_last_epoch(rows: pd.DataFrame) -> dict:
+    """Return the intervals, over runs, of losses and accuracy after the last epoch; "loss" is the one trained on."""
+    columns = {"loss": "batch_loss", "evaluation_loss": "train_loss", "validation_accuracy": "validation_accuracy"}
+    return {name: mean_interval(last(rows[column])) for name, column in columns.items()}
+
+
 def resize(pixels: torch.Tensor) -> torch.Tensor:
     """Return images (n, 1, 32, 32), between 0 and 1, of pixels (n, 1, 28, 28), uint8: bilinear, as the post."""
     return functional.interpolate(pixels.float() / 255, size=(SIDE, SIDE), mode="bilinear", align_corners=False)
@@ -96,10 +89,10 @@ class Training:
         device = machine.torch_device(options.device)
         if device.type == "cpu":
             torch.set_num_threads(THREADS)
-        images, labels = self._load(config, options, train=True)
+        images, labels = data.load(config["dataset"], options.data_dir, train=True, first=config["images"])
         self.pixels, self.labels = on_device(images, labels, device)
-        test_images, test_labels = self._load(config, options, train=False)
-        self.test_pixels, self.test_labels = on_device(test_images, test_labels, device)
+        test = data.load(config["dataset"], options.data_dir, train=False, first=config["images"])
+        self.test_pixels, self.test_labels = on_device(*test, device)
         self.training_indices, validation_indices = data.hold_out(labels)
         self.watched_indices = torch.as_tensor(self.training_indices[:WATCHED])
         self.validation_indices = torch.as_tensor(validation_indices)
@@ -118,11 +111,6 @@ class Training:
             seed=config["seed"],
         )
         self.environment = {"precision": precision, "device": device.type}
-
-    @staticmethod
-    def _load(config, options, train):
-        images, labels = data.load(config["dataset"], options.data_dir, train)
-        return images[: config["images"]], labels[: config["images"]]
 
     def epoch(self, sizes: np.ndarray, rates: np.ndarray) -> np.ndarray:
         """Train on all images once, in a new order, in batches of these sizes; return each update's loss."""
@@ -164,9 +152,7 @@ class Training:
         result["stopped"], result["updates"] = stopped, len(update_losses)
         if keep_updates:
             result["update_losses"] = update_losses
-        result["test_loss"], result["test_accuracy"] = math.nan, math.nan
-        if not stopped:
-            result["test_loss"], result["test_accuracy"] = self._test()
+        result["test_loss"], result["test_accuracy"] = (math.nan, math.nan) if stopped else self._test()
         result["selected_epoch"] = best_epoch
         result["selected_test_loss"], result["selected_test_accuracy"] = math.nan, math.nan
         if best_weights is not None:

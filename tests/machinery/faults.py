@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
-FILES = ("test_runs", "test_data", "test_interruptions", "test_faults", "test_environment", "test_ray")
+FILES = ("test_runs", "test_data", "test_interruptions", "test_faults", "test_environment", "test_scripts", "test_ray")
 BEGIN, END = "<!-- faults: written by tests/machinery/faults.py -->", "<!-- end of faults -->"
 
 

@@ -21,6 +21,13 @@ from utils.cli import ROOT, parse_args
 from utils.records import to_json
 
 SCRIPTS = sorted([*(ROOT / "ist597_norms").glob("p*.py"), *(ROOT / "coms6998_hw2").glob("p*.py")])
+# What a notebook's kernel exports, and what users of TensorFlow Probability and of Keras on torch are told to set.
+OF_OTHERS = {
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "TF_USE_LEGACY_KERAS": "1",
+    "KERAS_BACKEND": "torch",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
 # What changes in the quick preset; a script without an entry fails.
 CHANGES = {
     "p1_check_gradients": {"shapes": ["dense"], "steps": 2},

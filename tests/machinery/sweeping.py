@@ -7,35 +7,26 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from subprocess import PIPE, Popen
 
 SWEEP = Path(__file__).with_name("sweep.py")
 RESUME = "the same command without --fresh goes on"
 
 
-def start(
-    output,
-    *flags,
-    draw=False,
-    prefix=(),
-    environment=(),
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    limit=None,
-    **settings,
-):
+def run(*words, cwd=None, **environment):
+    """Run a command to its end and return it, with what it printed."""
+    environment = {**os.environ, **environment}
+    return subprocess.run([str(word) for word in words], cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def start(output, *flags, draw=False, prefix=(), environment=(), stdout=PIPE, stderr=PIPE, limit=None, **settings):
     """Start sweep.py; settings: runs, size, pause, workers, fault; limit: the largest file it may write."""
+    words = [str(word) for word in (*prefix, sys.executable, SWEEP, "--output", output, *flags)]
     settings = {f"SWEEP_{key.upper()}": str(value) for key, value in settings.items()}
     settings |= {"SWEEP_DRAW": "1"} if draw else {}
-    words = [*prefix, sys.executable, SWEEP, "--output", output, *flags]
     small_disk = limit and (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
-    return subprocess.Popen(
-        [str(word) for word in words],
-        env={**os.environ, **settings, **dict(environment)},
-        stdout=stdout,
-        stderr=stderr,
-        text=True,
-        preexec_fn=small_disk,
-    )
+    env = {**os.environ, **settings, **dict(environment)}
+    return Popen(words, env=env, stdout=stdout, stderr=stderr, text=True, preexec_fn=small_disk)
 
 
 def finish(process, seconds=60):
@@ -65,12 +56,13 @@ def everything(output):
     return {path: content for path, content in files.items() if path.parent.name != "sweep"} | results(output)
 
 
-def wait_for_record(output, process):
-    while not paths(output):
+def wait_for_records(output, process, n=1, seconds=180):
+    end = time.monotonic() + seconds
+    while len(paths(output)) < n:
+        assert process.poll() is None and time.monotonic() < end, finish(process)
         time.sleep(0.02)
-        assert process.poll() is None, finish(process)
 
 
-def one_sentence(said):
-    """Return whether a message is for people: no traceback."""
-    return said.strip() and "Traceback" not in said
+def readable(said):
+    """Return whether something was said, and without a traceback."""
+    return bool(said.strip()) and "Traceback" not in said

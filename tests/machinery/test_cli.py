@@ -1,18 +1,12 @@
 """The flags that every script shares, their bad values, and --help."""
 
-import subprocess
 import sys
 
 import pytest
 from smallest import SCRIPTS
+from sweeping import run
 
 from utils.cli import ROOT, parse_args
-
-TORCHLESS = "coms6998_hw2/p1_perceptron.py"
-
-
-def python(*words, **keywords):
-    return subprocess.run([sys.executable, *map(str, words)], capture_output=True, text=True, **keywords)
 
 
 def test_defaults_are_the_full_protocol():
@@ -53,7 +47,8 @@ def test_a_bad_value_is_one_sentence_and_status_2(argv, named, capsys, monkeypat
 
 
 def test_a_bad_flag_writes_nothing(tmp_path):
-    done = python(ROOT / TORCHLESS, "--output", tmp_path / "out", "--preset", "half")
+    script = ROOT / "coms6998_hw2" / "p1_perceptron.py"
+    done = run(sys.executable, script, "--output", tmp_path / "out", "--preset", "half")
     assert done.returncode == 2 and done.stdout == "" and not (tmp_path / "out").exists()
 
 
@@ -64,7 +59,7 @@ def test_help_prints_the_docstring_and_importing_does_no_work(script, tmp_path):
         f"import sys, os, {module} as m; sys.stdout.write(str(os.listdir('.')))\n"
         f"try: m.main(['--help'])\nexcept SystemExit as e: assert e.code == 0"
     )
-    done = python("-c", probe, cwd=tmp_path)
+    done = run(sys.executable, "-c", probe, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("[]")
     first_line = script.read_text(encoding="utf-8").split('"""')[1].splitlines()[0]

@@ -68,7 +68,18 @@ def test_the_real_archives(name, pixel_mean):
     assert images.mean() == pytest.approx(pixel_mean, abs=0.001)  # 0.1307 and 0.2860 of 255, as published
 
 
-@pytest.mark.parametrize("damage", ["truncated", "bit flipped", "empty", "a folder", "a pipe", "a broken link"])
+DAMAGES = {
+    "truncated": lambda path, content: path.write_bytes(content[:-100]),
+    "bit flipped": lambda path, content: path.write_bytes(content[:99] + bytes([content[99] ^ 1]) + content[100:]),
+    "empty": lambda path, content: path.touch(),
+    "a folder": lambda path, content: path.mkdir(),
+    "a pipe": lambda path, content: os.mkfifo(path),
+    "a link to itself": lambda path, content: path.symlink_to(path),
+    "a link that leads nowhere": lambda path, content: path.symlink_to(path.with_name("nowhere")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 @fault(
     "a data archive is truncated, bit-flipped, empty, a folder, a pipe, a link to itself",
     "it is named, refused and kept",
@@ -76,21 +87,9 @@ def test_the_real_archives(name, pixel_mean):
 def test_a_damaged_archive_is_named_refused_and_kept(tiny_mnist, damage):
     folder, _ = tiny_mnist
     path = folder / "MNIST" / "raw" / "train-images-idx3-ubyte.gz"
-    content = bytearray(path.read_bytes())
+    content = path.read_bytes()
     path.unlink()
-    if damage == "truncated":
-        path.write_bytes(content[:-100])
-    elif damage == "bit flipped":
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
-    elif damage == "empty":
-        path.write_bytes(b"")
-    elif damage == "a folder":
-        path.mkdir()
-    elif damage == "a pipe":
-        os.mkfifo(path)
-    else:
-        path.symlink_to(path)
+    DAMAGES[damage](path, content)
     before = path.lstat()
     with pytest.raises(data.DamagedFile, match=str(path)):
         data.load("mnist", folder, train=True)
@@ -118,77 +117,65 @@ def test_drawing_the_committed_results_needs_no_data(tmp_path):
     assert data.resolve(configs, Options(replot=True, data_dir=tmp_path)) == configs
 
 
-def test_a_missing_archive_is_downloaded_and_checked(tiny_mnist, tmp_path, monkeypatch):
-    folder, arrays = tiny_mnist
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder / "MNIST" / "raw")
+@pytest.fixture
+def mirror(tiny_mnist):
+    """Serve the four archives on this machine; return the address and the server's folder."""
+    folder = tiny_mnist[0] / "MNIST" / "raw"
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(MNIST, "mirrors", [UNREACHABLE, f"http://127.0.0.1:{server.server_port}/"])
-        images, _ = data.load("mnist", tmp_path / "new", train=True)
-        np.testing.assert_array_equal(images, arrays["train-images-idx3-ubyte.gz"])
-        (folder / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz").write_bytes(b"not what was published")
-        with pytest.raises(data.DataUnavailable):
-            data.load("mnist", tmp_path / "new", train=False)
+        yield f"http://127.0.0.1:{server.server_port}/", folder
         server.shutdown()
+
+
+def test_a_missing_archive_is_downloaded_and_checked(tiny_mnist, mirror, tmp_path, monkeypatch):
+    arrays, (address, served) = tiny_mnist[1], mirror
+    monkeypatch.setattr(MNIST, "mirrors", [UNREACHABLE, address])
+    images, _ = data.load("mnist", tmp_path / "new", train=True)
+    np.testing.assert_array_equal(images, arrays["train-images-idx3-ubyte.gz"])
+    (served / "t10k-images-idx3-ubyte.gz").write_bytes(b"not what was published")
+    with pytest.raises(data.DataUnavailable):
+        data.load("mnist", tmp_path / "new", train=False)
     raw = tmp_path / "new" / "MNIST" / "raw"
     assert sorted(path.name for path in raw.iterdir()) == [n for n in sorted(arrays) if n.startswith("train")]
 
 
-class Nonsense(http.server.BaseHTTPRequestHandler):
-    """A mirror that breaks off a chunked body, or redirects to nonsense."""
-
-    def do_GET(self):  # noqa: D102  the base class's name
-        if self.path.startswith("/redirect"):
-            self.send_response(302)
-            self.send_header("Location", "http://[nonsense/")
-            self.end_headers()
-        else:
-            self.send_response(200)
-            self.send_header("Transfer-Encoding", "chunked")
-            self.end_headers()
-            self.wfile.write(b"ffff\r\nbroken off")
-
-    log_message = print
+BROKEN = {  # what a mirror answers
+    "no HTTP": b"this is no HTTP\r\n\r\n",
+    "breaks off": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffff\r\nbroken off",
+    "redirects to nonsense": b"HTTP/1.0 302 Found\r\nLocation: http://[nonsense/\r\n\r\n",
+}
 
 
-def answer_nonsense(server):
+def answer(server, content):
     while True:
         connection, _ = server.accept()
-        connection.recv(1000)
-        connection.sendall(b"this is no HTTP\r\n\r\n")
-        connection.close()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(content)
 
 
 @fault("a mirror speaks no HTTP, breaks off, redirects to nonsense", "the next one is tried, as if it were unreachable")
-@pytest.mark.parametrize("kind", ["no HTTP", "chunked", "redirect", "nonsense", "proxy"])
-def test_after_a_broken_mirror_the_next_one_is_tried(kind, tiny_mnist, tmp_path, monkeypatch, capsys):
-    folder, arrays = tiny_mnist
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder / "MNIST" / "raw")
-    good, bad = (http.server.ThreadingHTTPServer(("127.0.0.1", 0), each) for each in (handler, Nonsense))
-    with good, bad, socket.create_server(("127.0.0.1", 0)) as raw:
-        for target, server in ((good.serve_forever, ()), (bad.serve_forever, ()), (answer_nonsense, (raw,))):
-            threading.Thread(target=target, args=server, daemon=True).start()
-        mirror = {
-            "no HTTP": f"http://127.0.0.1:{raw.getsockname()[1]}/",
-            "chunked": f"http://127.0.0.1:{bad.server_port}/",
-            "redirect": f"http://127.0.0.1:{bad.server_port}/redirect/",
-            "nonsense": "nonsense://[/",
-            "proxy": "http://127.0.0.1:9/",
-        }[kind]
-        if kind == "proxy":
+@pytest.mark.parametrize("kind", [*BROKEN, "no address", "behind a malformed proxy"])
+def test_after_a_broken_mirror_the_next_one_is_tried(kind, tiny_mnist, mirror, tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=answer, args=(server, BROKEN.get(kind, b"")), daemon=True).start()
+        broken = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        if kind == "no address":
+            broken = "nonsense://[/"
+        if kind == "behind a malformed proxy":
+            broken = UNREACHABLE
             monkeypatch.setenv("http_proxy", "http://[malformed")
             monkeypatch.setenv("no_proxy", "localhost")
-        monkeypatch.setattr(MNIST, "mirrors", [mirror])
+        monkeypatch.setattr(MNIST, "mirrors", [broken])
         configs = [{"dataset": "mnist"}]
-        with pytest.raises(SystemExit, match=re.escape(mirror)):
+        with pytest.raises(SystemExit, match=re.escape(broken)):
             data.resolve(configs, Options(preset="full", data_dir=tmp_path / "new"))
         assert data.resolve(configs, Options(preset="quick", data_dir=tmp_path / "new")) == [{"dataset": "digits"}]
-        if kind != "proxy":
-            monkeypatch.setattr(MNIST, "mirrors", [mirror, f"http://127.0.0.1:{good.server_port}/"])
+        if kind != "behind a malformed proxy":
+            monkeypatch.setattr(MNIST, "mirrors", [broken, mirror[0]])
             images, _ = data.load("mnist", tmp_path / "new", train=True)
-            np.testing.assert_array_equal(images, arrays["train-images-idx3-ubyte.gz"])
-        good.shutdown()
-        bad.shutdown()
+            np.testing.assert_array_equal(images, tiny_mnist[1]["train-images-idx3-ubyte.gz"])
 
 
 def test_digits_are_mnist_shaped():

@@ -3,27 +3,14 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 
 import pytest
 from faults import fault
-from smallest import SCRIPTS  # of which TensorFlow's are the last
+from smallest import OF_OTHERS, SCRIPTS  # of which TensorFlow's are the last
+from sweeping import run
 
 from utils.cli import ROOT
-
-# What a notebook's kernel exports, and what users of TensorFlow Probability and of Keras on torch are told to set.
-OF_OTHERS = {
-    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-    "TF_USE_LEGACY_KERAS": "1",
-    "KERAS_BACKEND": "torch",
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-}
-
-
-def run(*words, cwd, **environment):
-    words = [str(word) for word in words]
-    return subprocess.run(words, cwd=cwd, capture_output=True, text=True, env={**os.environ, **environment})
 
 
 @pytest.fixture
@@ -34,15 +21,8 @@ def checkout(tmp_path):
     return tmp_path / "other"
 
 
-@fault("MPLBACKEND, TF_USE_LEGACY_KERAS or KERAS_BACKEND are set, as in a notebook", "as anywhere, to the byte")
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_a_notebooks_variables_stop_no_script(script, tmp_path):
-    done = run(sys.executable, script, "--help", cwd=tmp_path, **OF_OTHERS)
-    assert done.returncode == 0 and done.stdout, done.stderr
-
-
 @pytest.mark.parametrize("variable", ["TF_USE_LEGACY_KERAS", "KERAS_BACKEND", "KERAS_HOME"])
-def test_each_of_them_alone_changes_no_keras_either(variable, tmp_path):
+def test_a_notebooks_variables_change_no_keras(variable, tmp_path):
     (tmp_path / "keras.json").write_text('{"backend": "torch", "floatx": "float16"}')
     code = (
         "import contextlib, runpy, sys; sys.argv = ['script', '--help']\n"
@@ -51,23 +31,6 @@ def test_each_of_them_alone_changes_no_keras_either(variable, tmp_path):
     )
     done = run(sys.executable, "-c", code, cwd=tmp_path, **{variable: OF_OTHERS.get(variable, str(tmp_path))})
     assert done.stdout.splitlines()[-1] == "tensorflow float32", done.stderr
-
-
-def test_a_notebooks_variables_change_no_byte_of_a_figure(tmp_path):
-    for name, environment in (("usual", {}), ("notebook", OF_OTHERS)):
-        words = ["--replot", "--output", tmp_path / name]
-        shutil.copytree(ROOT / "report" / "results" / "p1_perceptron", tmp_path / name / "results" / "p1_perceptron")
-        done = run(sys.executable, SCRIPTS[0].parent / "p1_perceptron.py", *words, cwd=tmp_path, **environment)
-        assert done.returncode == 0, done.stderr
-    for kind in ("png", "svg"):
-        usual, notebook = (tmp_path / name / "figures" / f"p1_perceptron.{kind}" for name in ("usual", "notebook"))
-        assert usual.read_bytes() == notebook.read_bytes()
-
-
-def test_keras_is_the_one_that_the_comparisons_are_with():
-    code = "import tensorflow as tf; import ist597_norms; print(tf.keras.__version__, tf.keras.backend.backend())"
-    done = run(sys.executable, "-c", code, cwd=ROOT, **OF_OTHERS)
-    assert done.stdout.split()[0].startswith("3.") and done.stdout.split()[1] == "tensorflow", done.stderr
 
 
 @fault("a checkout is copied or moved with its .venv, or runs in another one's", "its scripts use its own modules")
@@ -113,6 +76,10 @@ ARCHIVES = [
 ]
 
 
+# Which parts of the source are links: the folder itself, the folders in it, or the files.
+LINKED = {"plain": [], "folder": [""], "sets": ["MNIST", "FashionMNIST"], "files": ARCHIVES, "relative": ARCHIVES}
+
+
 @pytest.fixture
 def source(tmp_path):
     """Return a folder of archives, read-only, as another project's."""
@@ -137,24 +104,13 @@ def is_copied(data, archives=ARCHIVES):
 
 
 @fault("the data's source is links to folders or to files, as git-annex and DVC lay them", "regular files are copied")
-@pytest.mark.parametrize("kind", ["plain", "link to a folder", "links to the sets", "links to files", "relative"])
+@pytest.mark.parametrize("kind", LINKED)
 def test_data_is_copied_as_regular_files_and_its_source_left_alone(kind, source, tmp_path):
-    links = tmp_path / "links"
-    if kind == "plain":
-        links = source
-    elif kind == "link to a folder":
-        links.symlink_to(source)
-    elif kind == "links to the sets":
-        links.mkdir()
-        for name in ("MNIST", "FashionMNIST"):
-            (links / name).symlink_to(source / name)
-    else:
-        for archive in ARCHIVES:
-            path = links / archive
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.symlink_to(
-                source / archive if kind == "links to files" else os.path.relpath(source / archive, path.parent)
-            )
+    links = tmp_path / "links" if LINKED[kind] else source
+    for part in LINKED[kind]:
+        link = links / part
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(os.path.relpath(source / part, link.parent) if kind == "relative" else source / part)
     modes = {path: path.stat().st_mode for path in source.rglob("*")}
     data, done = make_data(tmp_path, os.path.relpath(links, tmp_path / "project") if kind == "relative" else links)
     assert done.returncode == 0 and is_copied(data), done.stderr
@@ -197,13 +153,6 @@ def test_a_source_that_lacks_archives_is_said(source, tmp_path):
     (source / ARCHIVES[1]).unlink()
     _, done = make_data(tmp_path, source)
     assert done.returncode == 0 and done.stdout.count("is not there; it is not copied") == 2
-
-
-def test_a_windows_checkout_keeps_the_line_ends(tmp_path):
-    done = run(
-        "git", "check-attr", "eol", "--", ".ci/run", "utils/cli.py", "report/results/p1_perceptron.json", cwd=ROOT
-    )
-    assert [line.split()[-1] for line in done.stdout.splitlines()] == ["lf"] * 3 or not (ROOT / ".git").exists()
 
 
 def test_without_a_main_guard_several_workers_are_one_sentence(tmp_path):

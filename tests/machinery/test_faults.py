@@ -12,7 +12,7 @@ import time
 
 import pytest
 from faults import BEGIN, END, PAGE, fault, with_table
-from sweeping import complete, everything, finish, one_sentence, paths, results, start, wait_for_record
+from sweeping import complete, everything, finish, paths, readable, results, start, wait_for_records
 
 from utils.cli import ROOT, Options
 from utils.records import read_summary
@@ -31,7 +31,7 @@ def test_two_processes_on_one_folder(tmp_path):
 def test_a_full_disk_while_recording(tmp_path):
     before = complete(tmp_path, runs=2, size=100)
     status, said = finish(start(tmp_path, runs=4, size=20_000, limit=100_000))
-    assert status == 1 and "could not be written (File too large)" in said and one_sentence(said), said
+    assert status == 1 and "could not be written (File too large)" in said and readable(said), said
     assert results(tmp_path) == before and not list(tmp_path.rglob(".*"))
 
 
@@ -40,7 +40,7 @@ def test_a_full_disk_while_drawing(tmp_path):
     complete(tmp_path, runs=2, size=1000, draw=True)
     before = everything(tmp_path)
     status, said = finish(start(tmp_path, "--replot", runs=2, size=1000, draw=True, limit=5000))
-    assert status == 1 and "sweep.png could not be written (File too large)" in said and one_sentence(said), said
+    assert status == 1 and "sweep.png could not be written (File too large)" in said and readable(said), said
     assert everything(tmp_path) == before
 
 
@@ -55,17 +55,17 @@ def test_a_read_only_folder(tmp_path):
         if not shutil.which("setpriv"):
             pytest.skip("root cannot be kept from writing here: setpriv is missing")
     status, said = finish(start(tmp_path, prefix=prefix, runs=3))
-    assert status == 1 and "cannot be written (Permission denied); nothing was run" in said and one_sentence(said), said
+    assert status == 1 and "cannot be written (Permission denied); nothing was run" in said and readable(said), said
     assert everything(tmp_path) == before
 
 
 @fault("the results folder is deleted while the sweep runs", "it says how many records vanished, status 1")
 def test_a_folder_deleted_in_the_middle(tmp_path):
     process = start(tmp_path, runs=20, pause=0.05)
-    wait_for_record(tmp_path, process)
+    wait_for_records(tmp_path, process)
     shutil.rmtree(tmp_path / "results")
     status, said = finish(process)
-    assert status == 1 and "vanished" in said and one_sentence(said), said
+    assert status == 1 and "vanished" in said and readable(said), said
     assert len(complete(tmp_path, runs=20, pause=0.05)) == 20
 
 
@@ -129,13 +129,13 @@ def test_when_the_reader_of_everything_leaves(tmp_path):
 
 
 @fault("another script's summary is missing, empty or no JSON", "a sentence names the script to run, status 1")
-@pytest.mark.parametrize("content", [None, "", "{", '{"lr_min": NaN}'])
+@pytest.mark.parametrize("content", [None, "", "{", '{"lr_min": NaN}', "{}", "[1]"])
 def test_a_damaged_summary(tmp_path, content):
     (tmp_path / "results").mkdir()
     if content is not None:
         (tmp_path / "results" / "p4_2.json").write_text(content)
     with pytest.raises(SystemExit, match=r"p4_2\.json .*run the script p4_2\.py"):
-        read_summary("p4_2", Options(output=tmp_path))
+        read_summary("p4_2", Options(output=tmp_path), ("lr_min",))
 
 
 def test_the_page_on_reliability_holds_the_table_of_these_tests():

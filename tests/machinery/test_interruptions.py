@@ -1,7 +1,6 @@
 """A sweep, a figure or a report that is killed or interrupted: nothing is lost, and a sentence says how to go on."""
 
 import json
-import os
 import random
 import shutil
 import signal
@@ -13,7 +12,19 @@ from xml.etree import ElementTree
 import pytest
 from faults import fault
 from matplotlib import image
-from sweeping import RESUME, SWEEP, complete, everything, finish, one_sentence, paths, results, start, wait_for_record
+from sweeping import (
+    RESUME,
+    SWEEP,
+    complete,
+    everything,
+    finish,
+    paths,
+    readable,
+    results,
+    run,
+    start,
+    wait_for_records,
+)
 
 from utils.cli import ROOT
 from utils.records import read_record
@@ -58,47 +69,23 @@ def test_kill_9_while_a_figure_is_drawn(tmp_path):
     assert everything(tmp_path) == whole
 
 
-@fault("kill -9 while the PDFs are built", "each PDF is the old one or the new one, whole")
-def test_kill_9_while_a_report_is_built(tmp_path):
-    shutil.copytree(ROOT / "report", tmp_path / "report")
-    shutil.copytree(ROOT / "figures", tmp_path / "report" / "figures")
-    code = (
-        "import sys, pathlib; sys.path.insert(0, sys.argv[1] + '/report'); import build\n"
-        "from utils.cli import Options\n"
-        "root = pathlib.Path(sys.argv[1]); print('ready', flush=True)\n"
-        "build.compile_report(root / 'report' / 'ist597.typ', Options(output=root / 'report'), root)"
-    )
-    pdf = tmp_path / "report" / "ist597.pdf"
-    whole, instants = pdf.read_bytes(), random.Random(2)
-    for attempt in range(6):
-        if attempt % 2:
-            pdf.unlink(missing_ok=True)
-        words = [sys.executable, "-c", code, tmp_path]
-        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-        assert process.stdout.readline() == "ready\n"
-        time.sleep(instants.uniform(0, 2))
-        process.kill()
-        process.communicate()
-        assert not pdf.exists() or pdf.read_bytes() == whole
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @fault("Ctrl-C or SIGTERM during the runs, in one process or several", "status 130 or 143; a sentence how to resume")
 def test_an_interrupted_sweep_says_how_to_resume(tmp_path, workers, number, status):
     process = start(tmp_path, runs=1000, pause=0.05, workers=workers)
-    wait_for_record(tmp_path, process)
+    wait_for_records(tmp_path, process)
     process.send_signal(number)
     returned, said = finish(process)
     assert returned == status and RESUME in said, said
-    assert workers > 1 or one_sentence(said)  # a worker that is stopped while it starts may leave a traceback
+    assert workers > 1 or readable(said)  # a worker that is stopped while it starts may leave a traceback
     assert "leaked" not in said
 
 
 @fault("the sweep is killed while its workers compute", "the workers end too")
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     process = start(tmp_path, runs=1000, pause=0.05, workers=2)
-    wait_for_record(tmp_path, process)
+    wait_for_records(tmp_path, process)
     process.kill()
     process.communicate(timeout=20)  # returns only when every child has closed the shared pipes
 
@@ -109,7 +96,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
 def test_a_killed_worker_is_reported_and_the_others_go_on(tmp_path):
     status, said = finish(start(tmp_path, runs=6, size=100, workers=2, fault="kill"))
     assert status == 1 and "1 of 6 runs failed" in said and '"seed": 0' in said and "worker was killed" in said, said
-    assert one_sentence(said) and '"seed": 1' not in said
+    assert readable(said) and '"seed": 1' not in said
     assert sorted(results(tmp_path)) == [f"run{seed}.json" for seed in range(1, 6)]
 
 
@@ -122,10 +109,9 @@ def test_an_interruption_between_the_runs_is_one_sentence(tmp_path):
         "    os.kill(os.getpid(), signal.SIGINT); return save(*arguments)\n"
         f"plotting.save = interrupted; sys.argv[1:] = ['--output', {str(tmp_path)!r}]; sweep.main()"
     )
-    environment = {**os.environ, "SWEEP_DRAW": "1", "SWEEP_RUNS": "2", "PYTHONPATH": str(SWEEP.parent)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=ROOT)
+    done = run(sys.executable, "-c", code, cwd=ROOT, SWEEP_DRAW="1", SWEEP_RUNS="2", PYTHONPATH=str(SWEEP.parent))
     assert done.returncode == 130 and "Traceback" not in done.stderr
-    assert "the same command without --fresh goes on" in done.stderr and len(results(tmp_path)) == 2
+    assert RESUME in done.stderr and len(results(tmp_path)) == 2
 
 
 def test_an_interruption_during_the_imports_is_one_sentence(tmp_path):

@@ -1,7 +1,6 @@
 """A sweep on a Ray cluster: the same records, written by the driver, whatever happens to a node, a worker or itself."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,12 +10,10 @@ from pathlib import Path
 import pytest
 from faults import fault
 from ray_cluster import RAY, Cluster, kill
-from sweep import LARGE
-from sweeping import paths
+from sweeping import RESUME, complete, finish, paths, readable, results, start, wait_for_records
 
 from utils import cli
 
-SWEEP = Path(__file__).with_name("sweep.py")
 SMALLEST = Path(__file__).with_name("smallest.py")
 pytestmark = [
     pytest.mark.xdist_group("ray"),  # all in one process, which starts one cluster
@@ -36,192 +33,121 @@ def cluster():
         cluster.close()
 
 
-def start(output, runs, pause, address, cluster=None, cause=None, flags=(), **environment):
-    settings = {"SWEEP_RUNS": str(runs), "SWEEP_PAUSE": str(pause)} | ({"SWEEP_FAULT": cause} if cause else {})
-    words = [sys.executable, str(SWEEP), "--output", str(output), "--ray", address, *flags]
-    environment = {**(cluster.environment if cluster else os.environ), **settings, **environment}
-    return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def records(output):
-    return {path.stem: json.loads(path.read_text()) for path in paths(output)}
-
-
-def wait_for_records(output, n, process, seconds=180):
-    end = time.monotonic() + seconds
-    while len(paths(output)) < n:
-        assert process.poll() is None and time.monotonic() < end, process.communicate()
-        time.sleep(0.05)
-
-
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """Return the results of 24 runs without Ray."""
-    output = tmp_path_factory.mktemp("alone")
-    environment = {**os.environ, "SWEEP_RUNS": "24", "SWEEP_PAUSE": "0.2"}
-    subprocess.run([sys.executable, SWEEP, "--output", output], env=environment, check=True, capture_output=True)
-    return {name: record["result"] for name, record in records(output).items()}
+    return complete(tmp_path_factory.mktemp("alone"), runs=24, pause=0.2)
+
+
+def drive(cluster, output, *flags, runs=24, pause=0.2, **settings):
+    flags = ["--ray", cluster.address, *flags]
+    return start(output, *flags, environment=cluster.environment, runs=runs, pause=pause, **settings)
+
+
+def refused(driver, output, *words):
+    """Wait for a driver that must end with a sentence, and without a record."""
+    status, said = finish(driver, 120)
+    assert status == 1 and readable(said) and all(word in said for word in words) and not paths(output), said
 
 
 @fault("Ray: the driver is killed", "what is recorded is not run again; a new start does the rest")
 def test_a_killed_driver_started_again_runs_only_what_has_no_record(cluster, alone, tmp_path):
-    driver = start(tmp_path, 24, 0.2, cluster.address, cluster)
-    wait_for_records(tmp_path, 6, driver)
+    driver = drive(cluster, tmp_path)
+    wait_for_records(tmp_path, driver, 6)
     driver.kill()
     driver.communicate()
     before = {path: path.stat().st_mtime_ns for path in paths(tmp_path)}
     assert 6 <= len(before) < 24
-    driver = start(tmp_path, 24, 0.2, cluster.address, cluster)
-    stdout, stderr = driver.communicate(timeout=90)
-    assert driver.returncode == 0 and f"{24 - len(before)} runs to do" in stdout, stderr
-    assert before == {path: path.stat().st_mtime_ns for path in before}
-    recorded = records(tmp_path)
-    assert {name: record["result"] for name, record in recorded.items()} == alone
-    assert len({record["environment"]["device"] for record in recorded.values()}) >= 2, "one node did everything"
+    status, said = finish(drive(cluster, tmp_path), 90)
+    assert status == 0 and f"{24 - len(before)} runs to do" in said, said
+    assert before == {path: path.stat().st_mtime_ns for path in before} and results(tmp_path) == alone
+    used = {json.loads(path.read_text())["environment"]["device"] for path in paths(tmp_path)}
+    assert len(used) >= 2, "one node did everything"
 
 
 def test_a_script_that_computes_with_torch_gives_the_same_bits(cluster, tmp_path):
     """Ray gives a run one thread for each of its CPUs, a process of this machine has all: no result may show it."""
-    results = []
+    outputs = []
     for name, flags in (("alone", []), ("ray", ["--ray", cluster.address])):
         words = [sys.executable, SMALLEST, "p1_check_gradients", "--output", tmp_path / name]
         subprocess.run([*words, *flags], env=cluster.environment, check=True, capture_output=True)
-        paths = sorted((tmp_path / name / "results" / "p1_check_gradients").glob("*.json"))
-        results.append({path.stem: json.loads(path.read_text())["result"] for path in paths})
-    assert results[0] == results[1] and "torch" in results[0]["gradients_batch_float32"]["worst"]
+        files = (tmp_path / name / "results" / "p1_check_gradients").glob("*.json")
+        outputs.append({path.stem: json.loads(path.read_text())["result"] for path in files})
+    assert outputs[0] == outputs[1] and "torch" in outputs[0]["gradients_batch_float32"]["worst"]
 
 
 @fault("Ray: a run raises an error, or kills its worker every time", "it is named, status 1; the others are recorded")
-@pytest.mark.parametrize(("cause", "said"), [("raise", "MemoryError: out of memory"), ("kill", "WorkerCrashedError")])
-def test_a_run_that_cannot_end_is_reported_with_its_config(cluster, tmp_path, cause, said):
-    driver = start(tmp_path, 4, 0, cluster.address, cluster, cause)
-    _, stderr = driver.communicate(timeout=120)
-    assert driver.returncode == 1 and said in stderr and "1 of 4 runs failed" in stderr, stderr
-    assert '"seed": 0' in stderr and sorted(records(tmp_path)) == ["run1", "run2", "run3"]
-
-
-@fault("Ray: a run takes more memory than there is", "it is named, status 1; the others are recorded")
-def test_a_worker_out_of_memory_is_reported_with_its_config(tmp_path):
-    sizes = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-    total, free = (int(sizes[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))
-    if free < 1.5 * LARGE:
-        pytest.skip("there is too little memory here to fill some of it")
-    threshold = (total - free + 0.7 * LARGE) / total  # of all memory: above it Ray kills the largest worker
-    settings = {"RAY_memory_usage_threshold": f"{threshold:.3f}", "RAY_task_oom_retries": "1"}
-    driver = start(tmp_path, 4, 0, "local", cause="memory", **settings)
-    _, stderr = driver.communicate(timeout=180)
-    assert driver.returncode == 1 and "OutOfMemoryError" in stderr and "1 of 4 runs failed" in stderr, stderr
-    assert '"seed": 0' in stderr and sorted(records(tmp_path)) == ["run1", "run2", "run3"]
+@pytest.mark.parametrize(("cause", "named"), [("raise", "MemoryError: out of memory"), ("kill", "WorkerCrashedError")])
+def test_a_run_that_cannot_end_is_reported_with_its_config(cluster, tmp_path, cause, named):
+    status, said = finish(drive(cluster, tmp_path, runs=4, pause=0, fault=cause), 120)
+    assert status == 1 and named in said and "1 of 4 runs failed" in said and '"seed": 0' in said, said
+    assert list(results(tmp_path)) == ["run1.json", "run2.json", "run3.json"]
 
 
 @fault("Ray: SIGTERM to the driver", "status 143, and a sentence how to resume")
 def test_interrupting_the_driver_says_how_to_resume(cluster, tmp_path):
-    driver = start(tmp_path, 500, 0.1, cluster.address, cluster)
-    wait_for_records(tmp_path, 2, driver)
+    driver = drive(cluster, tmp_path, runs=500, pause=0.1)
+    wait_for_records(tmp_path, driver, 2)
     driver.send_signal(signal.SIGTERM)
-    _, stderr = driver.communicate(timeout=60)
-    assert driver.returncode == 143 and "the same command without --fresh goes on" in stderr, stderr
+    status, said = finish(driver)
+    assert status == 143 and RESUME in said, said
 
 
 @fault("Ray: a node is killed in the middle", "its runs go elsewhere; the results are the same")
 def test_the_sweep_ends_complete_and_correct_when_a_node_is_killed(cluster, alone, tmp_path):
-    driver = start(tmp_path, 24, 0.2, cluster.address, cluster)
-    wait_for_records(tmp_path, 6, driver)
+    driver = drive(cluster, tmp_path)
+    wait_for_records(tmp_path, driver, 6)
     kill(cluster.nodes[1])  # the last test that needs it
-    _, stderr = driver.communicate(timeout=120)
-    assert driver.returncode == 0, stderr
-    assert {name: record["result"] for name, record in records(tmp_path).items()} == alone
+    status, said = finish(driver, 120)
+    assert status == 0 and results(tmp_path) == alone, said
 
 
 @fault("Ray: nobody answers at the address", "a sentence, status 1, nothing run")
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "no.such.host.invalid:6379", "nonsense", "..:80", f"{'x' * 70}:1"])
 def test_a_wrong_address_is_one_sentence(tmp_path, address):
-    driver = start(tmp_path, 1, 0, address)
-    _, stderr = driver.communicate(timeout=60)
-    assert driver.returncode == 1 and f"--ray {address}: n" in stderr and "nothing was run" in stderr, stderr
-    assert "Traceback" not in stderr and not paths(tmp_path)
+    refused(start(tmp_path, "--ray", address, runs=1), tmp_path, f"--ray {address}: n", "nothing was run")
 
 
 @fault("Ray: --device cuda on a cluster without a GPU", "a sentence, status 1, nothing run")
 def test_a_cluster_without_gpus_is_told_from_one_with_them(cluster, tmp_path):
-    driver = start(tmp_path, 4, 0, cluster.address, cluster, flags=["--device", "cuda"])
-    _, stderr = driver.communicate(timeout=120)
-    assert driver.returncode == 1 and "--device cuda needs a GPU" in stderr and not paths(tmp_path), stderr
-    assert "Traceback" not in stderr
+    refused(drive(cluster, tmp_path, "--device", "cuda"), tmp_path, "--device cuda needs a GPU")
 
 
 @fault("Ray: someone without the token", "a sentence, status 1, nothing run")
 def test_without_the_token_nobody_joins(cluster, tmp_path):
-    driver = start(tmp_path, 1, 0, cluster.address)
-    _, stderr = driver.communicate(timeout=120)
-    assert driver.returncode == 1 and "no Ray cluster could be joined" in stderr and not paths(tmp_path), stderr
-    assert "Traceback" not in stderr
+    refused(start(tmp_path, "--ray", cluster.address, runs=1), tmp_path, "no Ray cluster could be joined")
 
 
 def test_a_cluster_of_this_machine_listens_on_loopback_alone(alone, tmp_path):
-    driver = start(tmp_path, 24, 0.2, "local", RAY_ADDRESS="127.0.0.1:9")  # somebody else's cluster, not meant here
-    wait_for_records(tmp_path, 1, driver)
-    family = descendants(driver.pid)
-    addresses = listening(family)
-    assert len(family) > 3 and addresses and all(address == "127.0.0.1" for address in addresses), addresses
+    import ray  # noqa: F401  which brings psutil
+    import psutil  # isort: skip
+
+    def computing(process):
+        """Return the name of a process that has not ended."""
+        try:
+            return "" if process.status() == psutil.STATUS_ZOMBIE else process.name()
+        except psutil.NoSuchProcess:
+            return ""
+
+    somebody_elses = {"RAY_ADDRESS": "127.0.0.1:9"}  # not meant here
+    driver = start(tmp_path, "--ray", "local", runs=24, pause=0.2, environment=somebody_elses)
+    wait_for_records(tmp_path, driver)
+    family = psutil.Process(driver.pid).children(recursive=True)
+    pids = {driver.pid, *(process.pid for process in family)}
+    sockets = psutil.net_connections("tcp")
+    addresses = {s.laddr.ip for s in sockets if s.pid in pids and s.status == psutil.CONN_LISTEN}
+    assert len(family) > 2 and addresses and all(ip.endswith("127.0.0.1") for ip in addresses), addresses
     driver.kill()  # even so, nothing of the cluster goes on computing
     driver.communicate(timeout=60)
     end = time.monotonic() + 30
     # Ray's agents end when the system has buried the killed raylet, which the init of many containers never does.
-    agents = {pid for pid in family if name_of(pid) in ("ray::DashboardA", "ray::RuntimeEnv")}
-    while left := {pid: name_of(pid) for pid in family - agents if alive(pid)}:
+    agents = ("", "ray::DashboardA", "ray::RuntimeEnv")
+    while left := [name for process in family if (name := computing(process))[:15] not in agents]:
         assert time.monotonic() < end, left
         time.sleep(0.1)
-    for pid in filter(alive, agents):
-        os.kill(pid, signal.SIGKILL)
-    for name, record in records(tmp_path).items():
-        assert record["result"] == alone[name]
-
-
-def descendants(pid):
-    """Return the processes that a process started, directly or not."""
-    parents = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-    family, old = {pid}, set()
-    while family != old:
-        old, family = family, family | {child for child, parent in parents.items() if parent in family}
-    return family
-
-
-def name_of(pid):
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except OSError:
-        return None
-
-
-def alive(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def listening(pids):
-    """Return the addresses at which any of the processes waits for TCP connections."""
-    sockets = set()
-    for pid in pids:
-        for path in Path(f"/proc/{pid}/fd").glob("*"):
-            try:
-                sockets.add(os.readlink(path))
-            except OSError:
-                continue
-    addresses = []
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:  # 0A: listening
-                addresses.append(".".join(str(byte) for byte in bytes.fromhex(fields[1].split(":")[0])[-4:][::-1]))
-    return addresses
+    for agent in filter(computing, family):
+        agent.kill()
+    assert results(tmp_path).items() <= alone.items()
 
 
 def test_without_ray_a_sentence_says_how_to_install_it(monkeypatch, capsys):

@@ -71,7 +71,7 @@ def test_maximum_margin_agrees_with_a_linear_svm():
     for _ in range(5):
         x, y = sample(20, rng)
         w = maximum_margin(x, y)
-        assert np.min(y * (x @ w)) == pytest.approx(1, rel=1e-3)
+        assert np.min(y * (x @ w)) == pytest.approx(1, rel=1e-12)  # the length is that of the inverse margin
         reference = LinearSVC(C=1e5, loss="hinge", fit_intercept=False, max_iter=1_000_000, tol=1e-8).fit(x, y).coef_[0]
         np.testing.assert_allclose(w / np.linalg.norm(w), reference / np.linalg.norm(reference), atol=2e-3)
 
@@ -81,7 +81,7 @@ DEGENERATE = [(1, -1), (-1, 1), (1, 0), (0, 1), (-1, 0), (0, -1), (1, 1), (-1, -
 
 
 @pytest.mark.parametrize("w", DIRECTIONS + DEGENERATE)
-def test_exact_accuracy_against_numeric_integration_and_sampling(w):
+def test_exact_accuracy_against_numeric_integration(w):
     w = np.array(w, dtype=float)
     m = 2000
     centers = (np.arange(m) + 0.5) / m
@@ -89,8 +89,6 @@ def test_exact_accuracy_against_numeric_integration_and_sampling(w):
     truth = np.where(grid[:, 0] > grid[:, 1], 1.0, -1.0)
     integral = np.mean(predict(w[None], grid)[0] == truth)
     assert exact_accuracy(w) == pytest.approx(integral, abs=2e-3)
-    x, y = sample(100_000, np.random.default_rng(6))
-    assert exact_accuracy(w) == pytest.approx(np.mean(predict(w[None], x)[0] == y), abs=4 * 0.5 / np.sqrt(100_000))
 
 
 def test_exact_accuracy_takes_any_shape():
@@ -119,13 +117,6 @@ def test_a_point_at_the_origin_does_not_keep_training_from_its_end(a):
     orders = passes(len(x), 1000, rng)
     _, _, converged = train(x[None], y[None], a, learning_rate=1.0, orders=orders, w=np.zeros((1, 2)))
     assert converged.tolist() == [True]
-
-
-def test_the_maximum_margin_weights_have_the_length_of_the_inverse_margin():
-    rng = np.random.default_rng(3)
-    for _ in range(50):
-        x, y = sample(20, rng)
-        assert np.min(y * (x @ maximum_margin(x, y))) == pytest.approx(1, rel=1e-12)
 
 
 def test_points_that_no_line_separates_have_no_maximum_margin():

@@ -119,15 +119,6 @@ def test_bounds_and_simulation_against_the_table(width, hidden):
     assert abs(share - probability) < 4 * np.sqrt(probability * (1 - probability) / n) + 5e-4
 
 
-@pytest.mark.parametrize("width", [1, 2, 3, 6])
-def test_every_depth_lies_within_the_bounds(width):
-    n = 20_000
-    for hidden, dead in enumerate(ensemble.count_born_dead(width, 20, n, seed=1), 1):
-        lower, upper = ensemble.born_dead_bounds(width, hidden)
-        error = np.sqrt(max(dead / n * (1 - dead / n), 1 / n) / n)
-        assert lower - 4 * error <= dead / n <= upper + 4 * error, (width, hidden)
-
-
 def test_the_two_signals_tell_what_the_whole_network_does():
     n, numbers = 4000, range(4000)
     layers = ensemble.draw_layers(2, 4, "he", 0, numbers)
@@ -198,19 +189,6 @@ def test_mcnemar_on_agrestis_table():
     assert compared["p"] < 1e-4
 
 
-def test_without_a_compiler_it_says_so_and_goes_on(monkeypatch, capsys):
-    def broken(function, **keywords):
-        def call(*arguments):
-            raise torch._dynamo.exc.BackendCompilerFailed(function, RuntimeError("no C++ compiler"), None)
-
-        return call
-
-    monkeypatch.setattr(torch, "compile", broken)
-    call, worked = ensemble.compile_or_explain(lambda x: x + 1)
-    assert [call(1), call(2)] == [2, 3] and not worked()
-    assert capsys.readouterr().err.count("torch.compile does not work here") == 1
-
-
 @pytest.mark.parametrize("compiler", ["", "/nonexistent"])
 def test_compiled_or_not_the_networks_are_the_same(compiler, tmp_path):
     code = (
@@ -229,18 +207,7 @@ def test_compiled_or_not_the_networks_are_the_same(compiler, tmp_path):
     assert done.returncode == 0, done.stderr
     if compiler:
         assert "compiled False" in done.stdout and done.stderr.count("torch.compile does not work here") == 1
-
-
-def test_without_a_folder_for_what_is_compiled_it_says_so_and_goes_on(tmp_path):
-    (tmp_path / "file").write_text("")
-    code = (
-        "import torch; from coms6998_hw2.problem_2 import relu_ensemble as e\n"
-        "call, worked = e.compile_or_explain(lambda x: x + 1); print(call(torch.ones(2)).sum().item(), worked())"
-    )
-    environment = {**os.environ, "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "file" / "cache")}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
-    assert done.returncode == 0 and done.stdout.split() == ["4.0", "False"], done.stderr
-    assert done.stderr.count("torch.compile does not work here") == 1 and "Traceback" not in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_a_function_that_fails_fails_compiled_too():

@@ -14,7 +14,7 @@ from coms6998_hw2 import p4_6_cyclical_batch_size as p4_6
 from coms6998_hw2.problem_4 import training
 from coms6998_hw2.problem_4.range_rules import batch_size_range
 from utils.cli import Options
-from utils.records import read_runs, read_summary
+from utils.records import read_runs
 
 LOW, HIGH, GAMMA = 1e-5, 1e-2, 0.99994
 
@@ -44,17 +44,8 @@ def test_cyclical_rates_are_pytorchs(mode, gamma):
 
 
 def config_43(arm, **changes):
-    gamma = GAMMA if arm == "cyclical" else 1.0
-    return {
-        "arm": arm,
-        "lr_min": LOW,
-        "lr_max": HIGH,
-        "batch_size": 64,
-        "step_epochs": 2,
-        "epochs": 12,
-        "gamma": gamma,
-        **changes,
-    }
+    policy = {"lr_min": LOW, "lr_max": HIGH, "gamma": GAMMA if arm == "cyclical" else 1.0}
+    return {"arm": arm, **policy, "batch_size": 64, "step_epochs": 2, "epochs": 12, **changes}
 
 
 def test_the_protocol_is_three_cycles_of_4_epochs_that_end_at_lr_min_with_half_of_the_amplitude():
@@ -130,19 +121,8 @@ def test_sizes_are_compared_after_the_updates_that_they_have_made():
 
 
 def config_46(arm, **changes):
-    return {
-        "arm": arm,
-        "lr_min": LOW,
-        "lr_max": HIGH,
-        "gamma": GAMMA,
-        "b_min": 64,
-        "b_max": 512,
-        "cycle_epochs": 2,
-        "epochs": 6,
-        "batch_size": 64,
-        "micro_batch": 64,
-        **changes,
-    }
+    policy = {"lr_min": LOW, "lr_max": HIGH, "gamma": GAMMA, "b_min": 64, "b_max": 512}
+    return {"arm": arm, **policy, "batch_size": 64, "micro_batch": 64, "cycle_epochs": 2, "epochs": 6, **changes}
 
 
 TRAINED = [arm for arm in p4_6.ARMS if arm != p4_6.RATE_ARM]
@@ -217,9 +197,6 @@ def rates(**changes):
         (lambda: rates(lr_max=math.inf), "finite"),
         (lambda: rates(cycle=0), "a cycle is 0 updates"),
         (lambda: rates(gamma=1.01), "gamma is 1.01"),
-        (lambda: p4_6.plan(config_46("matched", b_min=1024), 5000), "from 1024 to 512"),
-        (lambda: p4_6.plan(config_46("matched", cycle_epochs=0), 5000), "a cycle is 0 samples"),
-        (lambda: p4_6.plan(config_46("matched", b_max=8192), 5000), "a batch of 8192; there are 5000 training images"),
         (lambda: p4_6.plan(config_46("largest"), 5000), "'largest'.*cyclical_batch_size, opposite"),
     ],
 )
@@ -233,15 +210,6 @@ def test_the_accuracy_around_the_peak_of_a_cycle():
     assert p4_3.around_peak(runs[:1], 0) == [None, 0.1, 0.2]
     assert p4_3.around_peak(runs[:1], 1) == [0.2, 0.3, 0.4]
     assert p4_3.around_peak(runs, 2) == [0.4, 0.5, 0.7]  # which the second run, stopped before, does not reach
-
-
-@pytest.mark.parametrize(("text", "named"), [("{}", "lacks lr_max, lr_min"), ("[1]", "is not a summary")])
-def test_a_summary_that_is_none_is_named(text, named, tmp_path):
-    options = Options(output=tmp_path)
-    options.results_dir.mkdir()
-    (options.results_dir / "p4_2_learning_rate_range.json").write_text(text)
-    with pytest.raises(SystemExit, match=named):
-        read_summary("p4_2_learning_rate_range", options, ("lr_min", "lr_max"))
 
 
 @pytest.mark.parametrize(("script", "needed"), [(p4_3, "p4_2_learning_rate_range"), (p4_6, p4_3.STEM)])

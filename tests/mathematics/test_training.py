@@ -145,6 +145,7 @@ def test_half_precision_follows_single_precision():
         ours = trainer(fresh(MiniGoogLeNet), precision=precision, learning_rate=0.01)
         losses[precision] = ours.train(PIXELS, LABELS, [np.arange(16)] * 3, [0.01] * 3)
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.1)
+    assert np.all(losses["bfloat16"] != losses["float32"])
 
 
 def test_augmentation_is_numpys():

@@ -24,7 +24,7 @@ def test_nor_in_training():
 @claim("ours and the library's are as accurate")
 def test_ours_and_the_librarys_are_as_accurate():
     for row in NORMS["against_twin"].values():
-        assert abs(row["mean"]) < 0.001
+        assert abs(row["mean"]) < 0.001 and row["low"] < 0 < row["high"]
 
 
 @claim("every seed of batch and layer is ahead of none")
@@ -135,6 +135,12 @@ def test_layer_normalization_wins_at_two_images_and_at_four():
 def test_none_is_ahead_of_it_at_eight_images_and_fewer():
     for size in ("1", "2", "4", "8"):
         assert NORMS["batch_size"][size]["none_minus_layer"]["mean"] > 0
+
+
+@claim("which two images alone do not resolve")
+def test_which_two_images_alone_do_not_resolve():
+    resolved = {size: NORMS["batch_size"][size]["none_minus_layer"]["low"] > 0 for size in ("1", "2", "4", "8")}
+    assert resolved == {"1": True, "2": False, "4": True, "8": True}
 
 
 @claim("nothing shows that units of the plain network die")
