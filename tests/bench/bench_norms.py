@@ -53,7 +53,7 @@ def seconds_per_step(model: CNN, images: np.ndarray, labels: np.ndarray, steps: 
 
 
 def main():
-    """Time every kind in every round, print and write the table."""
+    """Time every kind in every round and write the summary."""
     machine.one_thread_each()
     rng = np.random.default_rng(0)
     images = rng.random((BATCH_SIZE, 28, 28, 1), dtype=np.float32)
@@ -70,13 +70,9 @@ def main():
         "milliseconds": {name: mean_interval(values * 1000) for name, values in seconds.items()},
         "over_library": {mode: geometric_interval(seconds[mode] / seconds[twin]) for mode, twin in TWINS.items()},
         "over_none": {name: geometric_interval(values / seconds["none"]) for name, values in seconds.items()},
-        "protocol": {"rounds": ROUNDS, "steps": STEPS, "batch_size": BATCH_SIZE, "threads": 1},
+        "protocol": {"rounds": ROUNDS, "steps": STEPS, "batch_size": BATCH_SIZE},
         "environment": environment(),
     }
-    for name in models:
-        print(f"{name:12s} {summary['milliseconds'][name]['mean']:7.2f} ms")
-    for mode, ratio in summary["over_library"].items():
-        print(f"{mode:12s} {ratio['mean']:7.3f} of the library's")
     write_summary("bench_norms", summary)
 
 

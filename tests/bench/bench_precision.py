@@ -64,7 +64,7 @@ def settings(model: type, prepare, largest_shift: int | None, pixels, labels, de
 
 
 def main():
-    """Time every setting, print and write the table."""
+    """Time every setting and write the summary."""
     device = machine.torch_device("auto")
     summary = {
         "device": torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU cores",
@@ -81,8 +81,6 @@ def main():
     for name, (model, prepare, largest_shift, (images, labels)) in networks.items():
         on = on_device(images[: IMAGES[name]], labels[: IMAGES[name]], device)
         summary[name] = settings(model, prepare, largest_shift, *on, device)
-        for setting, rate in summary[name].items():
-            print(f"{name:16s} {setting:25s} {rate['mean']:8.0f} images/s")
     write_summary(f"bench_precision_{device.type}", summary)
 
 

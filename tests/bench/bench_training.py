@@ -159,24 +159,17 @@ def matrix_rate(device, dtype) -> float:
 
 
 def main():
-    """Time each way, print and write the table."""
+    """Time each way and write the summary."""
     device = machine.torch_device("auto")
     cores = machine.cores()
     pad = transforms.Compose([transforms.Pad(2), transforms.ToTensor(), transforms.Normalize((0.1,), (0.275,))])
     enlarge = transforms.Compose([transforms.Resize(32), transforms.ToTensor()])
     standardize = preparation(data.load("mnist", Options().data_dir, train=True)[0], standardized=True)
-    precision = fastest_precision(device)
+    precision, few = fastest_precision(device), IMAGES if device.type == "cuda" else 2000
     summary = {
         "lenet5": epochs_of("mnist", LeNet5, standardize, pad, device, "float32", 2, IMAGES),
         "mini_googlenet": epochs_of(
-            "fashion_mnist",
-            MiniGoogLeNet,
-            resize,
-            enlarge,
-            device,
-            precision,
-            min(8, cores),
-            IMAGES if device.type == "cuda" else 2000,
+            "fashion_mnist", MiniGoogLeNet, resize, enlarge, device, precision, min(8, cores), few
         ),
         "matrix_rate": matrix_rate(device, torch.bfloat16 if precision == "bfloat16" else torch.float32),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else f"{cores} CPU cores",
@@ -190,18 +183,8 @@ def main():
         lenet = summary["lenet5"]
         lenet["in_a_sweep"] = sweep_epoch(cores, IMAGES)
         lenet["speedup_in_a_sweep"] = lenet["plain"]["mean"] / lenet["in_a_sweep"]["mean"]
-        print(
-            f"lenet5, one run on each core: {lenet['in_a_sweep']['mean']:.2f} s an epoch, "
-            f"{lenet['speedup_in_a_sweep']:.2f} x"
-        )
     if device.type == "cpu" and importlib.util.find_spec("tensorflow"):
         mini["keras_images_per_second"] = keras_rate()
-    for name in ("lenet5", "mini_googlenet"):
-        row = summary[name]
-        print(
-            f"{name:16s} plain {row['plain']['mean']:8.2f} s   ours {row['ours']['mean']:8.2f} s   "
-            f"{row['speedup']['mean']:6.2f} x"
-        )
     write_summary(f"bench_training_{device.type}", summary)
 
 
