@@ -29,9 +29,8 @@ class LeNet5(nn.Module):
         batch_norm_input: bool = False,
         dropout: bool = False,
         dropout_first: bool = False,
-        input_rate: float = INPUT_RATE,
     ):
-        """Build the layers and draw Glorot's weights; `input_rate` is dropout's probability at the input."""
+        """Build the layers and draw Glorot's weights."""
         super().__init__()
 
         def hidden(linear, norm, after):
@@ -43,7 +42,7 @@ class LeNet5(nn.Module):
 
         self.input = nn.Sequential(
             *([nn.BatchNorm2d(1)] if batch_norm_input else []),
-            *([nn.Dropout(input_rate)] if dropout else []),
+            *([nn.Dropout(INPUT_RATE)] if dropout else []),
         )
         self.c1 = hidden(nn.Conv2d(1, 6, 5), nn.BatchNorm2d(6), [nn.AvgPool2d(2)])  # -> (6, 14, 14)
         self.c3 = hidden(nn.Conv2d(6, 16, 5), nn.BatchNorm2d(16), [nn.AvgPool2d(2), nn.Flatten()])  # -> (400,)

@@ -86,8 +86,9 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     torch.set_num_threads(1)  # a network this small keeps one core busy; the sweep uses the others
     images = {}
     for part in ("train", "test"):
-        x, y = data.load(config["dataset"], options.data_dir, part == "train", first=config[f"{part}_images"])
-        images[part] = torch.tensor(x).flatten(1).float().to(device) / 255, torch.tensor(y).to(device)
+        first = config[f"{part}_images"]
+        x, y = data.load(config["dataset"], options.data_dir, train=part == "train", first=first)
+        images[part] = (torch.tensor(x).flatten(1).float() / 255).to(device), torch.tensor(y).to(device)
     layers = build(images["test"][0].shape[1], config["scheme"], config["seed"], config["depth"]).to(device)
     return {
         "device": device.type,

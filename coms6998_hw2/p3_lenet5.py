@@ -44,7 +44,7 @@ from utils.training import Trainer, on_device, split_in_batches
 
 STEM = "p3_lenet5"
 CURVES = ("running_train_loss", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
-VARIANTS = {
+VARIANTS = {  # their names and colors stand in lenet5_figures, their rows in report/coms6998_hw2/p3.typ
     "none": {},
     "bn": {"batch_norm": True},  # 3.2
     "bn_input": {"batch_norm": True, "batch_norm_input": True},  # 3.3
@@ -101,7 +101,8 @@ def one_run(preset: str, variant: str, rate: float, images: int, epochs: int, se
 def configs(preset: str) -> list[dict]:
     """Return the runs that depend on no others: the common rate with every seed, the grid of rates with the first."""
     size = PRESETS[preset]
-    most, epochs = next(iter(size["images"].items()))
+    most = max(size["images"])
+    epochs = size["images"][most]
     runs = []
     for seed in range(size["seeds"]):
         for variant in VARIANTS:
@@ -146,7 +147,8 @@ def repeated_configs(preset: str, frame: pd.DataFrame) -> list[dict]:
 def long_configs(preset: str, frame: pd.DataFrame) -> list[dict]:
     """Return longer runs at each variant's own rate: is dropout not trained long enough? `frame`: all other runs."""
     size, runs = PRESETS[preset], []
-    most, epochs = next(iter(size["images"].items()))
+    most = max(size["images"])
+    epochs = size["images"][most]
     rates = intervals.best_rates(frame, most, epochs, range(size["seeds"]))
     for seed in range(size["long_seeds"]):
         for variant in LONG:
@@ -181,7 +183,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     prepare = preparation(images[training], standardized=not variant.get("batch_norm_input"))
     trainer = Trainer(LeNet5(**variant), device, prepare, learning_rate=config["learning_rate"], momentum=MOMENTUM)
     pixels, targets = on_device(images, labels, device)
-    watched, measured = training[:WATCHED], pixels[validation[:MEASURED]]
+    watched, measured = training[:WATCHED], validation[:MEASURED]
     rng = np.random.default_rng([config["seed"], 1])
     updates = len(training) // config["batch_size"]
     rates = cosine(config["learning_rate"], updates * config["epochs"]).reshape(config["epochs"], updates)
@@ -197,13 +199,13 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
             loss, accuracy = trainer.evaluate(pixels[indices], targets[indices])
             result[f"{part}_loss"].append(loss)
             result[f"{part}_accuracy"].append(accuracy)
-        inputs = layer_statistics.inputs_of(trainer, measured, nn.Tanh)
+        inputs = layer_statistics.inputs_of(trainer, pixels[measured], nn.Tanh)
         moments.append({layer: (x.mean(0), x.std(0)) for layer, x in inputs.items()})
     whole = trainer.evaluate(pixels[training], targets[training])
     result["final_train_loss"], result["final_train_accuracy"] = whole
     test = on_device(*data.load(config["dataset"], options.data_dir, train=False, first=config["loaded"]), device)
     result["test_loss"], result["test_accuracy"] = trainer.evaluate(*test)
-    result |= layer_statistics.of_units(trainer, measured, pixels[watched], moments)
+    result |= layer_statistics.of_units(trainer, pixels[measured], pixels[watched], moments)
     return {"precision": "float32", "device": device.type, **result}
 
 

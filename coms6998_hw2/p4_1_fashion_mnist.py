@@ -102,7 +102,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv)
-    frame = sweep(STEM, run, configs(options.preset), options)
+    frame = sweep(STEM, run, configs(options.preset), options, workers=1)  # on the CPU
     summary = {**summarise(frame), "provenance": provenance(frame)}
     plotting.save(draw(frame, summary), STEM, options, frame.dataset.iloc[0])
     write_summary(STEM, summary, options)

@@ -44,7 +44,7 @@ GAMMA = 0.99994
 SEEDS = {"cyclical": 1, "triangular": 1, "one_cycle": 1, "constant_lr_max": 1}  # how many of each arm are recorded
 ARMS = {
     "cyclical": "cyclical, decaying",
-    "triangular": "cyclical",
+    "triangular": "cyclical, not decaying",
     "one_cycle": "one cycle",
     "constant_lr_max": f"constant, {plotting.LR_MAX}",
     "constant_lr_min": f"constant, {plotting.LR_MIN}",

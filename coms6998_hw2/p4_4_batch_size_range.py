@@ -51,7 +51,7 @@ RANGE_STEM = "p4_2_learning_rate_range"  # whose summary has lr_min, and the cur
 BATCH_SIZES = [64, 128, 256, 512, 1024, 2048, 4096, 8192]  # question 4.4
 EPOCHS = 5  # as in question 4.2
 NOISE_STEPS = 40  # gradients of each of the two batches, each time the noise scale is measured
-WINDOW = 0.2  # of the updates at which sizes are compared: the loss is the mean over the last of them
+LAST_SHARE = 0.2  # of the updates at which sizes are compared: the loss is the mean over these
 SEEDS = {"candidate": 1, "range": 1, "noise": 1}  # how many of each part are recorded
 PRESETS: dict[str, Any] = {
     "full": {
@@ -123,7 +123,7 @@ def summarise(frame: pd.DataFrame, rate_summary: dict) -> dict:
     first = swept.iloc[0]
     smallest, largest = int(swept.batch_size.min()), int(swept.batch_size.max())
     candidates = [candidate(size, rows) for size, rows in swept.groupby("batch_size")]
-    low, high = reading(swept[swept.seed == 0])  # whose b_min and b_max were fixed for 4.6 before there was a second
+    low, high = reading(swept[swept.seed == 0])  # seed 0's, which 4.6's runs take, whatever further seeds read
     noise = [noise_over_seeds(lengths, first.images) for lengths in zip(*noises.lengths, strict=True)]
     stop = geometric_interval(stops(frame[frame.part == "range"], swept[swept.batch_size == smallest]))
     automatic = automatic_range(stop["mean"], noise[-1]["mean"], smallest, largest)
@@ -173,7 +173,7 @@ def update_levels(swept: pd.DataFrame) -> list[int]:
 
 def at_equal_updates(swept: pd.DataFrame, updates: int) -> dict:
     """Return {"updates", "loss": {batch size: mean loss just before so many updates}}; sizes that make fewer lack."""
-    first, losses_by_size = updates - max(1, round(updates * WINDOW)), {}
+    first, losses_by_size = updates - max(1, round(updates * LAST_SHARE)), {}
     for size, rows in swept.groupby("batch_size"):
         if rows.update_losses.map(len).min() >= updates:
             means = [np.mean(np.array(losses[first:updates], float)) for losses in rows.update_losses]

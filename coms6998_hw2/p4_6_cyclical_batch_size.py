@@ -178,8 +178,8 @@ def summarise(frame: pd.DataFrame) -> dict:
         "opposite_at_equal_updates": equal,
         "differences": {},
     }
-    columns = {"train_loss": "final_train_loss"} | {key: key for key in ("test_accuracy", "selected_test_accuracy")}
-    for key, column in columns.items():
+    for key in ("train_loss", "test_accuracy", "selected_test_accuracy"):
+        column = "final_train_loss" if key == "train_loss" else key
         values = {arm: rows[column].astype(float) for arm, rows in runs.items()}
         summary[key] = {arm: mean_interval(rows) for arm, rows in values.items()}
         summary["differences"][key] = {}

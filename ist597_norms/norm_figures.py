@@ -24,8 +24,11 @@ COLORS = {"none": plotting.BLACK, "batch": plotting.BLUE, "layer": plotting.VERM
 
 
 def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
-    """Return the protocol's figure: training loss, validation accuracy, and test accuracy of ours and the library's."""
-    figure, axes = plotting.subplots(1, 3, height=2.4)
+    """Return the protocol's figure: training loss, validation accuracy, and test accuracy of all.
+
+    In the last panel also the library's, those after the ReLU, and weight normalization started from data.
+    """
+    figure, axes = plotting.subplots(1, 3, height=2.8)
     protocol = frame[frame.part == "protocol"]
     for mode in BY_HAND:
         rows = protocol[protocol["mode"] == mode]
@@ -37,10 +40,19 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     for ax in axes[0, :2]:
         ax.set_xticks(range(1, int(summary["protocol"]["epochs"]) + 1))
     colors = COLORS | {twin: COLORS[mode] for mode, twin in TWINS.items()}
-    for row, mode in enumerate(LABELS):
+    labels: list[str] = []
+    for mode, label in LABELS.items():
         scores = protocol[protocol["mode"] == mode].test_accuracy
-        plotting.show_end(axes[0, 2], row, scores, summary["test_accuracy"][mode], colors[mode])
-    axes[0, 2].set(xlabel="test accuracy", yticks=range(len(LABELS)), yticklabels=LABELS.values())
+        plotting.show_end(axes[0, 2], len(labels), scores, summary["test_accuracy"][mode], colors[mode])
+        labels.append(label)
+    for mode, numbers in summary["after"].items():
+        scores = frame[(frame.part == "after") & (frame["mode"] == mode)].test_accuracy
+        plotting.show_end(axes[0, 2], len(labels), scores, numbers["test_accuracy"], COLORS[mode])
+        labels.append(f"{mode}, after")
+    scores, numbers = frame[frame.part == "data start"].test_accuracy, summary["data_start"]["provided"]
+    plotting.show_end(axes[0, 2], len(labels), scores, numbers["test_accuracy"], COLORS["weight"])
+    labels.append("weight, data")
+    axes[0, 2].set(xlabel="test accuracy", yticks=range(len(labels)), yticklabels=labels)
     for axis in (axes[0, 1].yaxis, axes[0, 2].xaxis):
         plotting.in_percent(axis, 1)
     axes[0, 2].invert_yaxis()

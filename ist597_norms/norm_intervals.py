@@ -1,6 +1,6 @@
 """What problem 1's comparison makes of its runs: each mode's best step, paired differences, intervals.
 
-numbers = tuned_numbers(grid, 0.01)["tuned"]["batch"]["minus_none"]      {"mean", "low", "high", "n"}
+numbers = at_each_best_step(grid, 0.01)["tuned"]["batch"]["minus_none"]      {"mean", "low", "high", "n"}
 
 frame, protocol, grid, ...: runs of `p1_compare_norms.py`, a row each.
 """
@@ -82,7 +82,7 @@ def active(rows: pd.DataFrame) -> dict:
     }
 
 
-def tuned_numbers(grid: pd.DataFrame, provided: float) -> dict:
+def at_each_best_step(grid: pd.DataFrame, provided: float) -> dict:
     """Return what each mode reaches at its best step, and what the step itself does against the `provided` one."""
     steps, tuned = best_steps(grid), scores_at_best_steps(grid, "tuned")
     numbers = {}
@@ -110,11 +110,11 @@ def from_data(frame: pd.DataFrame) -> dict:
     """
     numbers: dict[str, Any] = {}
     for name, part, usual in (("provided", "data start", "protocol"), ("tuned", "data start, tuned", "tuned")):
-        scores, from_norm = scores_at_best_steps(frame, part)["weight"], scores_at_best_steps(frame, usual)
+        scores, others = scores_at_best_steps(frame, part)["weight"], scores_at_best_steps(frame, usual)
         numbers[name] = {
             "test_accuracy": mean_interval(scores),
-            "minus_usual": mean_interval(scores - from_norm["weight"]),
-            "minus_none": mean_interval(scores - from_norm["none"]),
+            "minus_usual": mean_interval(scores - others["weight"]),
+            "minus_none": mean_interval(scores - others["none"]),
         }
     numbers["learning_rate"] = best_steps(frame, "data start, tuned")["weight"]
     numbers["test_loss"] = mean_interval(frame[frame.part == "data start"].test_loss)

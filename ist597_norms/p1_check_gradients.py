@@ -36,13 +36,14 @@ from utils.records import write_summary
 from utils.runs import run_all
 
 STEM = "p1_check_gradients"
+DTYPES = ("float64", "float32")
 SYMBOLS = {
     f"d{name}": rf"$\partial L / \partial {symbol}$"
     for name, symbol in {"x": "x", "gamma": r"\gamma", "beta": r"\beta", "v": "v", "g": "g"}.items()
 }
 SCALED = ("output", "dx", "dgamma", "dbeta")
 QUANTITIES = {"batch": SCALED, "layer": SCALED, "weight": ("output", "dx", "dv", "dg")}
-DTYPE_COLORS = {"float64": plotting.PURPLE, "float32": plotting.ORANGE}
+DTYPE_COLORS = dict(zip(DTYPES, (plotting.PURPLE, plotting.ORANGE), strict=True))
 PRESETS: dict[str, Any] = {
     "full": {"shapes": list(SHAPES), "inputs": list(INPUTS), "seeds": 3, "steps": 300},
     "quick": {"shapes": ["dense", "convolution"], "inputs": ["standard"], "seeds": 1, "steps": 20},
@@ -54,7 +55,7 @@ def configs(preset: str) -> list[dict]:
     size = PRESETS[preset]
     runs = []
     for norm in TWINS:
-        for dtype in DTYPE_COLORS:
+        for dtype in DTYPES:
             which = {"norm": norm, "dtype": dtype, "seed": 0}
             cases = {"shapes": size["shapes"], "inputs": size["inputs"], "seeds": size["seeds"]}
             runs.append({"name": f"gradients_{norm}_{dtype}", "kind": "gradients", **which, **cases})
@@ -126,11 +127,11 @@ def trajectory(config: dict) -> dict:
 def matching(first: CNN, second: CNN) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the pairs of trained numbers, and of running statistics, of a hand-written network and of its twin.
 
-    Only the biases in front of a batch norm are left out: their gradient is zero, and they stay zero.
+    Only the biases in front of a batch norm are left out: their gradient is zero but for rounding, and so are they.
     """
     idle = (first.b1, first.b2) if first.normalization == "batch" else ()
     pairs = zip([*first.variables, *first.moving], [*second.variables, *second.moving], strict=True)
-    return [(ours.numpy(), theirs.numpy()) for ours, theirs in pairs if all(ours is not bias for bias in idle)]
+    return [(mine.numpy(), theirs.numpy()) for mine, theirs in pairs if all(mine is not bias for bias in idle)]
 
 
 def _ones_and_zeros(shape):
@@ -155,10 +156,10 @@ def _running_variance(rng):
     import torch
 
     x = rng.normal(0.5, 1.0, (64, 6, 6, 8))[:2, :1, :1]  # a batch of two values for each channel: N / (N - 1) = 2
-    ours = norms.batch_norm(tf.constant(x), *_ones_and_zeros(8), axes=(0, 1, 2), eps=EPS)[2].numpy()
+    mine = norms.batch_norm(tf.constant(x), *_ones_and_zeros(8), axes=(0, 1, 2), eps=EPS)[2].numpy()
     theirs = torch.nn.BatchNorm2d(8, momentum=1.0, dtype=torch.float64)  # torch's momentum is the new value's weight
     theirs(torch.tensor(x).permute(0, 3, 1, 2))
-    return float(np.max(np.abs(theirs.get_buffer("running_var").numpy() - ours) / ours))
+    return float(np.max(np.abs(theirs.get_buffer("running_var").numpy() - mine) / mine))
 
 
 def _layer_axes(rng):

@@ -98,7 +98,7 @@ def configs(preset: str, dataset: str = "fashion_mnist") -> list[dict]:
         change = {"mode": "weight", "start": "data", "seed": seed}
         runs.append({"name": f"weight_data_start_seed{seed}", "part": "data start", **base, **change})
     for rate in size["rates"]:
-        runs.append(tuned_config(base, preset, "weight", rate, seed=0, start="data"))
+        runs.append(tuned_config(base, preset, "weight", rate, seed=0, from_data=True))
     for seed in range(size["batch_size_seeds"]):
         for batch_size in size["batch_sizes"]:
             for mode in BY_HAND:
@@ -116,23 +116,23 @@ def configs(preset: str, dataset: str = "fashion_mnist") -> list[dict]:
     return runs
 
 
-def tuned_config(base: dict, preset: str, mode: str, rate: float, seed: int, start: str | None = None) -> dict:
-    """Return the run of the grid of learning rates for a mode, a rate and a seed; `start`: "data", or as usual."""
+def tuned_config(base: dict, preset: str, mode: str, rate: float, seed: int, from_data: bool = False) -> dict:
+    """Return the run of the grid of learning rates for a mode, a rate and a seed; weight norm's may start from data."""
     change = {"mode": mode, "learning_rate": rate, "epochs": PRESETS[preset]["tuned_epochs"], "seed": seed}
-    if start is None:
-        return {"name": f"{mode}_rate{rate:g}_seed{seed}", "part": "tuned", **base, **change}
-    name = f"{mode}_{start}_start_rate{rate:g}_seed{seed}"
-    return {"name": name, "part": f"{start} start, tuned", **base, **change, "start": start}
+    if from_data:
+        name = f"{mode}_data_start_rate{rate:g}_seed{seed}"
+        return {"name": name, "part": "data start, tuned", **base, **change, "start": "data"}
+    return {"name": f"{mode}_rate{rate:g}_seed{seed}", "part": "tuned", **base, **change}
 
 
 def repeated_configs(preset: str, dataset: str, frame: pd.DataFrame) -> list[dict]:
     """Return the runs of the best rate of each mode with the other seeds; `frame`: the runs of `configs`."""
     base, runs = base_config(preset, dataset), []
-    from_data = intervals.best_steps(frame, "data start, tuned")["weight"]
+    rate_from_data = intervals.best_steps(frame, "data start, tuned")["weight"]
     for seed in range(1, PRESETS[preset]["seeds"]):
         for mode, rate in intervals.best_steps(frame).items():
             runs.append(tuned_config(base, preset, mode, rate, seed))
-        runs.append(tuned_config(base, preset, "weight", from_data, seed, start="data"))
+        runs.append(tuned_config(base, preset, "weight", rate_from_data, seed, from_data=True))
     return runs
 
 
@@ -170,8 +170,9 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
         result["validation_loss"].append(loss)
         result["validation_accuracy"].append(accuracy)
         result["active"].append(model.active_shares(watched))
-    images, labels = data.load(config["dataset"], options.data_dir, train=False, first=config["images"])
-    result["test_loss"], result["test_accuracy"] = evaluate(model, scale(images), one_hot_labels(labels))
+    test_images, test_labels = data.load(config["dataset"], options.data_dir, train=False, first=config["images"])
+    scores = evaluate(model, scale(test_images), one_hot_labels(test_labels))
+    result["test_loss"], result["test_accuracy"] = scores
     return {**result, "precision": "float32", "device": "cpu"}
 
 
@@ -233,7 +234,7 @@ def summarise(frame: pd.DataFrame) -> dict:
         },
         **intervals.at_the_provided_step(protocol),
         "after": intervals.after_the_relu(frame[frame.part == "after"], protocol),
-        **intervals.tuned_numbers(grid, LEARNING_RATE),
+        **intervals.at_each_best_step(grid, LEARNING_RATE),
         "data_start": intervals.from_data(frame),
         "batch_size": intervals.by_batch_size(frame, first.images - validation),
     }
@@ -245,7 +246,8 @@ def main(argv: list[str] | None = None) -> None:
     stem = STEM if options.dataset == "fashion_mnist" else f"{STEM}_{options.dataset}"
     preset, dataset = options.preset, str(options.dataset)
     later = [partial(repeated_configs, preset, dataset)]
-    frame = sweep(stem, run, configs(preset, dataset), options, later, workers=machine.cores())
+    cpu = {"workers": machine.cores()}  # whatever --device says, and no share of a GPU
+    frame = sweep(stem, run, configs(preset, dataset), options, later, **cpu)
     summary = {**summarise(frame), "provenance": provenance(frame)}
     for suffix, drawn in (("", draw), ("_rates", draw_rates), ("_relu", draw_relu), ("_batch_size", draw_batch_sizes)):
         plotting.save(drawn(frame, summary), stem + suffix, options, frame.dataset.iloc[0])

@@ -63,8 +63,8 @@ def parse_args(doc: str, argv: list[str] | None = None, datasets: tuple[str, ...
     if runs:
         _add_flags_of_runs(parser)
     add = parser.add_argument
-    add("--data-dir", type=_folder, default=ROOT / "data", metavar="DIR", help="the data sets (default: data/)")
-    add("--output", type=_folder, metavar="DIR", help="put results/ and figures/ here instead")
+    add("--data-dir", type=_folder_path, default=ROOT / "data", metavar="DIR", help="the data sets (default: data/)")
+    add("--output", type=_folder_path, metavar="DIR", help="put results/ and figures/ here instead")
     if datasets:
         add("--dataset", choices=datasets, default=datasets[0], help="the images (default: %(default)s)")
     options = Options(**vars(parser.parse_args(argv)))
@@ -77,23 +77,24 @@ def parse_args(doc: str, argv: list[str] | None = None, datasets: tuple[str, ...
     return options
 
 
-def _folder(text: str) -> Path:
-    """Return the absolute path of a folder that is there or can be made: a run may be computed in another one."""
+def _folder_path(text: str) -> Path:
+    """Return the absolute path of a folder that is there or can be made; a worker may run in another folder."""
+    folder = Path(text).absolute()
     try:
-        usable = text and (not Path(text).exists() or Path(text).is_dir())
+        usable = text and next(path for path in (folder, *folder.parents) if path.exists()).is_dir()
     except OSError as error:  # a name too long, a link to itself
         message = f"{text!r} cannot be used ({error.strerror}; choose another folder)"
         raise argparse.ArgumentTypeError(message) from error
     if not usable:
         raise argparse.ArgumentTypeError(f"{text!r} is not a folder (choose a folder, or a path to make one)")
-    return Path(text).absolute()
+    return folder
 
 
 def _add_flags_of_runs(parser):
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--fresh", action="store_true", help="run again even where a valid record exists")
     again.add_argument("--replot", action="store_true", help="only draw and summarise what is recorded")
-    device_help = "where to compute (default: on a GPU if there is one; what is small is always computed on the CPU)"
+    device_help = "where to compute (default: on a GPU if there is one; p1_* and p4_1 always compute on the CPU)"
     parser.add_argument("--device", choices=DEVICES, default="auto", help=device_help)
     ray_help = "spread the runs over the Ray cluster there (without an address: one started on this machine)"
     parser.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS", help=ray_help)

@@ -82,28 +82,28 @@ def hold_out(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def resolve(configs: list[dict], options: Options) -> list[dict]:
-    """Return the configs with a data set that can be loaded: their own or, on the quick preset, the embedded digits.
-
-    Configs without one stay as they are.
+    """Return the configs, each data set replaced by one that can be loaded: itself or, on quick, the embedded digits.
 
     Where a data set cannot be had, the full preset ends with one message and status 1; the quick preset says so and
-    goes on with `digits`, which the configs then name. A damaged file ends both. Drawing alone needs no data.
+    goes on with `digits`, which the configs then name. A damaged file ends both. Drawing alone needs no data. Configs
+    without a data set stay as they are.
     """
     if options.replot and options.preset == "full":
         return configs
     names = sorted({config["dataset"] for config in configs if "dataset" in config})
-    usable = {name: _usable(name, options) for name in names}
+    usable = {name: _usable(name, options.data_dir, options.preset, options.replot) for name in names}
     return [{**config, "dataset": usable[config["dataset"]]} if "dataset" in config else config for config in configs]
 
 
-def _usable(name: str, options: Options) -> str:
+@functools.cache  # one answer for all runs of a process
+def _usable(name: str, data_dir: Path, preset: str, replot: bool) -> str:
     try:
-        load(name, options.data_dir, train=True, download=not options.replot)
-        load(name, options.data_dir, train=False, download=not options.replot)
+        load(name, data_dir, train=True, download=not replot)
+        load(name, data_dir, train=False, download=not replot)
     except DamagedFile as error:
         sys.exit(str(error))
     except DataUnavailable as error:
-        if options.preset == "full":
+        if preset == "full":
             sys.exit(str(error))
         warn(f"WARNING: {error}\nWARNING: going on with the embedded digits instead of {name}.")
         return "digits"

@@ -1,7 +1,7 @@
 """A sweep: every config is run once, here, in processes or on a cluster, recorded, and read back as one table.
 
 frame = run_all(stem, run, configs, options)      one row for each config
-frame = sweep(stem, run, configs, options)        the same for runs on data sets, and for others that depend on them
+frame = sweep(stem, run, configs, options)        the same for run(config, options): its data sets, workers, later runs
 """
 
 import contextlib
@@ -48,8 +48,8 @@ def run_all(
     A config is a flat dict of JSON values, "seed" included; its key "name", if there, names the record. `run`
     returns a dict of JSON values or NumPy arrays; its keys "precision" and "device" say what it computed in and where,
     and go to the environment. A record is valid exactly when its config equals the requested one.
-    With several `workers`, as many processes share the runs; `run` must then be picklable and compute on one thread.
-    On a Ray cluster (options.ray) a run asks for a CPU, and for `gpu_share` of a GPU where there are any.
+    With several `workers`, as many processes share the runs; `run` must then be picklable, and should compute on one
+    thread. On a Ray cluster (options.ray) a run asks for a CPU, and for `gpu_share` of a GPU where there are any.
     Columns: the config's keys, the result's, "seconds" and "environment".
     Ends the program with status 1 where a run raised (the others are recorded first), where with --replot a record is
     missing, and where the folder cannot be written; with 130 or 143 where it was interrupted, saying how to resume.
@@ -98,10 +98,10 @@ def sweep(
     resources = resources or {"workers": machine.workers(options.device), "gpu_share": machine.GPU_SHARE}
     each = partial(run, options=options)
     frame = run_all(stem, each, data.resolve(configs, options), options, **resources)
+    options = replace(options, fresh=False)
     for next_configs in later:
-        further = data.resolve(next_configs(frame), replace(options, fresh=False))
-        done = run_all(stem, each, further, replace(options, fresh=False), **resources)
-        frame = pd.concat([frame, done], ignore_index=True)
+        more = run_all(stem, each, data.resolve(next_configs(frame), options), options, **resources)
+        frame = pd.concat([frame, more], ignore_index=True)
     return frame
 
 

@@ -106,7 +106,7 @@ def draw_values(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
         least, greatest = float(y.mean()) - 0.25, float(y.mean()) + 0.25
         values = np.clip(floats(row.value)[constant], least, greatest)
         ax.hist(values, bins=40, range=(least, greatest), color=plotting.BLUE)
-        ax.axvline(y.mean(), color=plotting.VERMILION, linewidth=0.8, label="mean")
+        ax.axvline(y.mean(), color=plotting.BLACK, linewidth=0.8, label="mean")
         ax.axvline(np.median(y), color=plotting.BLACK, linewidth=0.8, linestyle="--", label="median")
         ax.set(title=title, xlabel="output", yscale="log")
     axes[0, 0].set_ylabel("constant networks")
@@ -117,7 +117,7 @@ def draw_values(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
             by_slope[float(name.removeprefix("slope "))] = numbers
     slopes = sorted(by_slope)
     ax = axes[0, 3]
-    for key, color in (("collapsed", plotting.VERMILION), ("fitted", plotting.GREEN)):
+    for key, color in (("collapsed", plotting.BLUE), ("fitted", plotting.GREEN)):
         shares = [by_slope[slope][key]["fraction"] for slope in slopes]
         ax.plot(slopes, shares, marker="o", color=color, label=key)
     ax.set(xlabel="slope", ylabel="fraction", ylim=(0, 1.02))

@@ -30,8 +30,8 @@ PAIRS = [  # whose differences the report gives
 def best_rates(frame: pd.DataFrame, images: int, epochs: int, seeds: Sequence[int]) -> dict[str, float]:
     """Return each variant's rate of the best mean validation accuracy, of those that were run with all the seeds.
 
-    With one seed a few images would decide between close rates: with all training images, what one seed finds is only
-    a candidate, which is then compared with the common rate over all seeds.
+    A single seed would let a few validation images decide between close rates: with all training images its choice is
+    only a candidate, which is then compared with the common rate over all seeds.
     """
     rows = frame[(frame.images == images) & (frame.epochs == epochs) & frame.seed.isin(seeds)]
     rows = rows.assign(score=last(rows.validation_accuracy))

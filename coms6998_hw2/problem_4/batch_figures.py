@@ -114,10 +114,10 @@ def draw_algorithm(smallest: int, largest: int, big: int) -> plotting.Figure:
     import schemdraw
     from schemdraw import flow
 
-    figure, axes = plotting.subplots(1, 1, height=3.5)
+    figure, axes = plotting.subplots(1, 1, height=4.0)
     figure.set_layout_engine("none")
     axes[0, 0].set_position([0, 0, 1, 1])
-    drawing = schemdraw.Drawing(fontsize=8, lw=0.8)
+    drawing = schemdraw.Drawing(fontsize=7.5, lw=0.8)
 
     def box(text, x, y, shape=flow.Box, width=7.8, height=1.6):
         return drawing.add(shape(w=width, h=height).at((x, y)).anchor("center").label(text))
@@ -134,13 +134,13 @@ def draw_algorithm(smallest: int, largest: int, big: int) -> plotting.Figure:
     grow = box(f"train; the batch grows exponentially,\n{smallest} to {largest}, with the images seen", left, -2.6)
     cut = box(f"cut both runs into {WINDOWS} equal parts of\nthe images seen; begin with the last", left, -5.2)
     question = f"mean loss of the growing\nbatch behind by more than {BEHIND:.0%}\nof the other's fall?"
-    behind = box(question, left, -8.8, flow.Decision, width=7.4, height=3.6)
-    low = box(r"$b_\mathrm{min}$: the last power of two" + "\nbefore the parts in which it is behind", left, -12.4)
+    behind = box(question, left, -9.3, flow.Decision, width=9.2, height=4.6)
+    low = box(r"$b_\mathrm{min}$: the last power of two" + "\nbefore the parts in which it is behind", left, -13.4)
     again = box(f"train with batch {smallest}; each epoch,\ngradients of {smallest} and of {big:,} images", right, -2.6)
     average = box("average their noise and their signal;\nnoise scale = noise / signal", right, -6.2)
-    high = box(r"$b_\mathrm{max}$: the power of two nearest to" + "\nthe noise scale after the last epoch", right, -9.3)
+    high = box(r"$b_\mathrm{max}$: the power of two nearest to" + "\nthe noise scale after the last epoch", right, -9.8)
     cycle = f"clip to {smallest} to {largest};\n" + r"let the batch cycle from $b_\mathrm{min}$ to $b_\mathrm{max}$"
-    end = box(cycle, right, -12.4, flow.RoundBox)
+    end = box(cycle, right, -13.4, flow.RoundBox)
     arrow(given.S, grow.N)
     arrow(grow.S, cut.N)
     arrow(cut.S, behind.N)
@@ -153,11 +153,11 @@ def draw_algorithm(smallest: int, largest: int, big: int) -> plotting.Figure:
     arrow(average.S, high.N)
     arrow(high.S, end.N)
     arrow(low.E, end.W)
-    beside = left - 4.7  # of the way back from the decision
+    beside, again_from = left - 5.4, (cut.S[1] + behind.N[1]) / 2  # of the way back from the decision to its own entry
     drawing.add(flow.Line().at(behind.W).to((beside, behind.W[1])).label("yes", loc="top"))
-    drawing.add(flow.Line().at((beside, behind.W[1])).to((beside, cut.W[1])).label("one part earlier", rotate=True))
-    arrow((beside, cut.W[1]), cut.W)
-    drawing.add(flow.Line().at(behind.S).to(behind.S).label("no", loc="bottom", ofst=(0.5, -0.1)))
+    drawing.add(flow.Line().at((beside, behind.W[1])).to((beside, again_from)).label("one part earlier", rotate=True))
+    arrow((beside, again_from), (left, again_from))
+    drawing.add(flow.Line().at(behind.S).to(behind.S).label("no, or no part is left", loc="bottom", ofst=(2.2, -0.1)))
     drawing.draw(canvas=axes[0, 0], show=False)
     axes[0, 0].set_axis_off()
     return figure

@@ -26,7 +26,6 @@ MOMENTUM = 0.9  # the reference post's
 WATCHED = 10_000  # training images on which the training loss is measured in evaluation mode
 SIDE = 32  # MiniGoogLeNet's pooling does not fit 28 x 28
 LARGEST_SHIFT = 3  # pixels: the post's 10% of 32
-THREADS = 1  # of a run on a CPU: two runs of one thread train a tenth to a third more images than one run of two
 MICRO_BATCH = 64  # what batch norm sees, whatever the batch size: larger batches add up gradients
 CURVES = ("batch_loss", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
 # For each epoch (batch sizes, rates), one of each for every update. The sizes add up to all images; to fewer in a last
@@ -87,8 +86,7 @@ class Training:
         It may have a micro_batch other than 64.
         """
         device = machine.torch_device(options.device)
-        if device.type == "cpu":
-            torch.set_num_threads(THREADS)
+        torch.set_num_threads(1)  # two runs of one thread train a tenth to a third more images than one run of two
         images, labels = data.load(config["dataset"], options.data_dir, train=True, first=config["images"])
         self.pixels, self.labels = on_device(images, labels, device)
         test = data.load(config["dataset"], options.data_dir, train=False, first=config["images"])

@@ -1,7 +1,7 @@
 """A script like the project's, for the tests to kill; what it does is set by environment variables.
 
 SWEEP_RUNS, SWEEP_SIZE numbers each, SWEEP_PAUSE seconds in each, SWEEP_WORKERS processes; SWEEP_DRAW=1: with summary
-and figure; SWEEP_FAULT: what happens in the first run, "raise" or "kill".
+and figure; SWEEP_FAULT: what happens in the first run, "raise", "kill" or "memory".
 """
 
 import sys
@@ -25,6 +25,7 @@ from utils.records import write_summary
 from utils.runs import run_all
 
 STEM = "sweep"
+LARGE = 5_000_000_000  # bytes
 
 
 def run(config):
@@ -34,6 +35,10 @@ def run(config):
         raise MemoryError("out of memory")
     if config["seed"] == 0 and config.get("fault") == "kill":
         signal.raise_signal(signal.SIGKILL)
+    if config["seed"] == 0 and config.get("fault") == "memory":
+        hoard = np.ones(LARGE // 8)
+        time.sleep(30)  # long enough to be noticed
+        del hoard
     values = np.random.default_rng(config["seed"]).normal(size=config["size"])
     # The parent tells the nodes of a cluster apart: "device" goes to the environment, not to the result.
     return {"values": values, "precision": "float64", "device": f"parent {os.getppid()}"}

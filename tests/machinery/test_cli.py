@@ -26,7 +26,11 @@ def test_quick_stays_out_of_the_committed_folders(tmp_path):
     [
         (["--preset", "half"], ["--preset", "half", "quick", "full"]),
         (["--device", "tpu"], ["--device", "tpu", "auto", "cpu", "cuda"]),
+        (["--device", "cuda"], ["--device", "cuda", "auto, cpu"]),
         (["--data-dir"], ["--data-dir", "expected one argument"]),
+        (["--data-dir", ""], ["--data-dir", "''", "not a folder"]),
+        (["--output", ""], ["--output", "''", "not a folder"]),
+        (["--output", f"{__file__}/x"], ["--output", __file__, "not a folder"]),
         (["--data-dir", __file__], ["--data-dir", __file__, "not a folder"]),
         (["--output", __file__], ["--output", __file__, "not a folder"]),
         (["--output", "a" * 300], ["--output", "aaa", "File name too long"]),

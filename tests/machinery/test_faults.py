@@ -129,12 +129,15 @@ def test_when_the_reader_of_everything_leaves(tmp_path):
 
 
 @fault("another script's summary is missing, empty or no JSON", "a sentence names the script to run, status 1")
-@pytest.mark.parametrize("content", [None, "", "{", '{"lr_min": NaN}', "{}", "[1]"])
-def test_a_damaged_summary(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [(None, "is missing"), ("", ""), ("{", ""), ('{"lr_min": NaN}', "NaN"), ("{}", "lacks lr_min"), ("[1]", "")],
+)
+def test_a_damaged_summary(tmp_path, content, named):
     (tmp_path / "results").mkdir()
     if content is not None:
         (tmp_path / "results" / "p4_2.json").write_text(content)
-    with pytest.raises(SystemExit, match=r"p4_2\.json .*run the script p4_2\.py"):
+    with pytest.raises(SystemExit, match=rf"p4_2\.json .*{named}.*run the script p4_2\.py"):
         read_summary("p4_2", Options(output=tmp_path), ("lr_min",))
 
 

@@ -1,4 +1,4 @@
-"""A sweep, a figure or a report that is killed or interrupted: nothing is lost, and a sentence says how to go on."""
+"""A sweep or a figure that is killed or interrupted: nothing is lost, and a sentence says how to go on."""
 
 import json
 import random

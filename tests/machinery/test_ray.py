@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from faults import fault
 from ray_cluster import RAY, Cluster, kill
+from sweep import LARGE
 from sweeping import RESUME, complete, finish, paths, readable, results, start, wait_for_records
 
 from utils import cli
@@ -81,6 +82,20 @@ def test_a_script_that_computes_with_torch_gives_the_same_bits(cluster, tmp_path
 def test_a_run_that_cannot_end_is_reported_with_its_config(cluster, tmp_path, cause, named):
     status, said = finish(drive(cluster, tmp_path, runs=4, pause=0, fault=cause), 120)
     assert status == 1 and named in said and "1 of 4 runs failed" in said and '"seed": 0' in said, said
+    assert list(results(tmp_path)) == ["run1.json", "run2.json", "run3.json"]
+
+
+@fault("Ray: a run takes more memory than there is", "it is named, status 1; the others are recorded")
+def test_a_worker_out_of_memory_is_reported_with_its_config(tmp_path):
+    sizes = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    total, free = (int(sizes[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))
+    if free < 1.5 * LARGE:
+        pytest.skip("there is too little memory here to fill some of it")
+    threshold = (total - free + 0.7 * LARGE) / total  # of all memory: above it Ray kills the largest worker
+    environment = {"RAY_memory_usage_threshold": f"{threshold:.3f}", "RAY_task_oom_retries": "1"}  # one, to be quick
+    driver = start(tmp_path, "--ray", "local", environment=environment, runs=4, fault="memory")
+    status, said = finish(driver, 180)
+    assert status == 1 and "OutOfMemoryError" in said and "1 of 4 runs failed" in said and '"seed": 0' in said, said
     assert list(results(tmp_path)) == ["run1.json", "run2.json", "run3.json"]
 
 

@@ -16,6 +16,7 @@ from utils.intervals import fraction_interval, geometric_interval, mean_interval
 from utils.provenance import provenance
 from utils.records import record_name, write_summary
 from utils.runs import run_all
+from utils.runs import sweep as sweep_runs
 
 CPU = {"precision": "float64", "device": "cpu"}
 
@@ -86,6 +87,23 @@ def test_fresh_runs_again_and_replot_never(options, tmp_path):
     with pytest.raises(SystemExit, match=r"1 of 2 runs are not recorded.*seed=1"):
         run_all("stem", run, [{"seed": 0}, {"seed": 1}], replot)
     assert len(calls) == 2
+
+
+def test_later_runs_depend_on_the_results_so_far_and_all_are_fresh_once(options):
+    ran = []
+
+    def run(config, options):
+        ran.append(config["x"])
+        return {**CPU, "square": config["x"] ** 2}
+
+    def best_again(frame):
+        return [{"x": int(frame.square.max()), "seed": 1}]
+
+    for fresh in (False, False, True):
+        configs = [{"x": 2, "seed": 0}, {"x": 3, "seed": 0}]
+        frame = sweep_runs("stem", run, configs, replace(options, fresh=fresh), [best_again, best_again], workers=1)
+        assert frame.x.tolist() == [2, 3, 9, 81] and frame.square.tolist() == [4, 9, 81, 6561]
+    assert ran == [2, 3, 9, 81] * 2 and not list((options.results_dir / "stem").glob("*.replaced"))
 
 
 @pytest.mark.parametrize("folder", ["/dev/null/x", "/proc/x"])

@@ -48,7 +48,7 @@ def python(*words, cwd, **environment):
 
 
 def contents(folder):
-    files = [path for path in folder.rglob("*") if path.suffix in (".json", ".svg")]
+    files = [path for path in folder.rglob("*") if path.suffix in (".json", ".png", ".svg")]
     return {path.relative_to(folder): path.read_bytes() for path in files}
 
 

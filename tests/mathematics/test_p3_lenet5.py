@@ -15,7 +15,7 @@ from coms6998_hw2.problem_3.layer_statistics import (
     noise_of_running_mean,
     variance_shift,
 )
-from coms6998_hw2.problem_3.lenet5_figures import LAYERS
+from coms6998_hw2.problem_3.lenet5_figures import COLORS, LABELS, LAYERS
 from coms6998_hw2.problem_3.lenet5_intervals import best_rates, differences
 from utils import data
 from utils.training import Trainer, on_device
@@ -48,6 +48,10 @@ def test_the_input_is_standardized_by_one_mean_and_one_deviation(images):
     assert np.corrcoef(raw.flatten(), prepared.flatten())[0, 1] == pytest.approx(1)
 
 
+def test_every_variant_is_drawn():
+    assert list(LABELS) == list(COLORS) == list(p3.VARIANTS)
+
+
 def test_the_reported_training_loss_is_the_one_without_dropouts_noise(records):
     assert records["dropout"]["running_train_loss"][-1] > 1.1 * records["dropout"]["train_loss"][-1]
     # All 300 images are watched: the last epoch's loss is that of the whole training set at the end.
@@ -57,7 +61,8 @@ def test_the_reported_training_loss_is_the_one_without_dropouts_noise(records):
 def test_dropout_right_before_batch_norm_halves_the_variance_at_test_time(records):
     """Kept units are doubled: E[x^2] doubles in training, and with it, for a mean near zero, the variance."""
     torch.manual_seed(0)
-    model = LeNet5(batch_norm=True, dropout=True, dropout_first=True, input_rate=0.0)
+    model = LeNet5(batch_norm=True, dropout=True, dropout_first=True)
+    model.input[-1].p = 0.0
     trainer = Trainer(model, CPU, lambda pixels: pixels, learning_rate=1e-9)
     pixels, labels = torch.randn(4000, 1, 32, 32), torch.zeros(4000, dtype=torch.long)
     trainer.train(pixels, labels, np.arange(4000).reshape(-1, 100), [1e-9] * 40)

@@ -83,10 +83,25 @@ def test_in_the_first_cycle_it_rises():
     assert peak < end
 
 
+@claim("first in test accuracy, third in validation accuracy and test loss")
+def test_first_in_test_accuracy_third_in_validation_accuracy_and_test_loss():
+    arms = ("cyclical", "triangular", "one_cycle", "constant_lr_max")
+    accuracy, validation, loss = (
+        [P43[key][arm]["mean"] for arm in arms] for key in ("test_accuracy", "validation_accuracy", "test_loss")
+    )
+    assert accuracy[0] == max(accuracy)
+    assert sorted(validation, reverse=True)[2] == validation[0] and sorted(loss)[2] == loss[0]
+
+
 # 4.4, 4.5
 @claim("the batch acts as the rate's inverse")
 def test_the_batch_acts_as_the_rates_inverse():
     assert max(abs(row["loss"] - row["loss_at_rate"]) for row in P44["mirrored"]) < 0.1 * np.ptp(LOSSES)
+
+
+@claim("always with the larger batch behind")
+def test_always_with_the_larger_batch_behind():
+    assert all(row["loss"] > row["loss_at_rate"] for row in P44["mirrored"])
 
 
 @claim("there is no right branch")
