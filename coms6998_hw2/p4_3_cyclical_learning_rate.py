@@ -41,7 +41,8 @@ STEP_EPOCHS, CYCLES = 2, 3
 # Of the amplitude, with each update: the value that the reference implementation of cyclical rates documents. It
 # leaves 54% after these 12 epochs. Chosen after a first run, whose amplitude fell to 5%, had ended under-trained.
 GAMMA = 0.99994
-SEEDS = {"cyclical": 1, "triangular": 1, "one_cycle": 1, "constant_lr_max": 1}  # how many of each arm are recorded
+# How many of each arm are recorded.
+SEEDS = {"cyclical": 1, "triangular": 1, "one_cycle": 1, "constant_lr_max": 1, "constant_lr_min": 1}
 ARMS = {
     "cyclical": "cyclical, decaying",
     "triangular": "cyclical, not decaying",

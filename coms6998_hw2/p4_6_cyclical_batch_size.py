@@ -59,7 +59,8 @@ COLORS = {
 }
 AT_LR_MIN = ("cyclical_batch_size", "opposite")
 # How many seeds of each arm are recorded.
-SEEDS = {"cyclical_batch_size": 1, "opposite": 1, "matched": 1, "matched_rate": 1, "equal_updates": 1}
+SEEDS = dict.fromkeys(("cyclical_batch_size", "opposite", "matched", "matched_rate"), 1)
+SEEDS |= {"matched_opposite": 1, "equal_updates": 1}
 PRESETS: dict[str, Any] = {
     "full": {"seeds": SEEDS, "micro_batch": MICRO_BATCH},
     "quick": {"seeds": dict.fromkeys(SEEDS, 1), "micro_batch": 8},
@@ -201,7 +202,7 @@ def draw(frame: pd.DataFrame, rate_runs: pd.DataFrame) -> plotting.Figure:
 
     rate_runs: question 4.3's.
     """
-    figure, axes = plotting.subplots(3, 2, height=4.2)
+    figure, axes = plotting.subplots(3, 2, height=3.4)
     runs = {arm: rows.set_index("seed") for arm, rows in frame.groupby("arm", sort=False)}
     runs[RATE_ARM] = rate_runs.set_index("seed")
     for arm in (RATE_ARM, *AT_LR_MIN):
@@ -231,9 +232,11 @@ def draw(frame: pd.DataFrame, rate_runs: pd.DataFrame) -> plotting.Figure:
     asked = runs["cyclical_batch_size"].iloc[0]
     legends: dict[str, Any] = {}
     for ax in axes.flat:
-        ax.set(xlabel="epoch", xticks=range(0, int(asked.epochs) + 1, int(asked.cycle_epochs)))
+        ax.set_xticks(range(0, int(asked.epochs) + 1, int(asked.cycle_epochs)))
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             legends.setdefault(label, handle)
+    for ax in axes[-1]:
+        ax.set_xlabel("epoch")
     figure.legend(list(legends.values()), list(legends), loc="outside lower center", ncols=3)
     plotting.label_panels(axes)
     return figure

@@ -114,7 +114,7 @@ def draw_algorithm(smallest: int, largest: int, big: int) -> plotting.Figure:
     import schemdraw
     from schemdraw import flow
 
-    figure, axes = plotting.subplots(1, 1, height=4.0)
+    figure, axes = plotting.subplots(1, 1, height=3.7)
     figure.set_layout_engine("none")
     axes[0, 0].set_position([0, 0, 1, 1])
     drawing = schemdraw.Drawing(fontsize=7.5, lw=0.8)

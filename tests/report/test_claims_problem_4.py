@@ -93,6 +93,12 @@ def test_first_in_test_accuracy_third_in_validation_accuracy_and_test_loss():
     assert sorted(validation, reverse=True)[2] == validation[0] and sorted(loss)[2] == loss[0]
 
 
+@claim("a constant lr_min falls far behind")
+def test_a_constant_lr_min_falls_far_behind():
+    others = [row["mean"] for arm, row in P43["test_accuracy"].items() if arm != "constant_lr_min"]
+    assert P43["test_accuracy"]["constant_lr_min"]["mean"] < min(others) - 0.15
+
+
 # 4.4, 4.5
 @claim("the batch acts as the rate's inverse")
 def test_the_batch_acts_as_the_rates_inverse():
@@ -158,6 +164,17 @@ def test_after_equally_many_updates_the_two_are_as_far():
     shrinking, growing = P46["opposite_at_equal_updates"], P46["updates"]["cyclical_batch_size"]
     assert abs(shrinking["updates"] - growing) < 0.01 * growing
     assert abs(shrinking["train_loss"]["mean"] - P46["train_loss"]["cyclical_batch_size"]["mean"]) < 0.01
+
+
+@claim("at lr_max growing ends ahead")
+def test_at_lr_max_growing_ends_ahead():
+    assert P46["differences"]["test_accuracy"]["matched_minus_matched_opposite"]["mean"] > 0.03
+    assert P46["updates"]["matched_opposite"] > 2 * P46["updates"]["matched"]
+
+
+@claim("at its best epoch shrinking is nearly as good")
+def test_at_its_best_epoch_shrinking_is_nearly_as_good():
+    assert abs(P46["differences"]["selected_test_accuracy"]["matched_minus_matched_opposite"]["mean"]) < 0.005
 
 
 @claim("updates alone do not explain it")
