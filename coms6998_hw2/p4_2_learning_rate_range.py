@@ -162,15 +162,21 @@ def readings(tests: pd.DataFrame) -> dict:
     rows = []
     for _, test in tests.iterrows():
         rates, losses = np.array(test.rates), np.array(test.losses, float)
-        smoothed = debiased_average(losses)
+        weight = smoothing(losses)
+        smoothed = debiased_average(losses, weight)
         low, high = falling_range_or_nan(rates, smoothed)
         keras_low, keras_high = falling_range_or_nan(rates, running_mean_of_epoch(losses, len(rates) // RANGE_EPOCHS))
         row = {"lr_min": low, "lr_max": high, "keras_lr_min": keras_low, "keras_lr_max": keras_high}
         row |= {"shift_lr_min": keras_low / low, "shift_lr_max": keras_high / high}
         row["valley"] = math.nan if math.isnan(low) else valley(rates, smoothed)
-        row["lag"] = (rates[1] / rates[0]) ** (SMOOTHING / (1 - SMOOTHING))
+        row["lag"] = (rates[1] / rates[0]) ** (weight / (1 - weight))
         rows.append(row)
     return {str(name): geometric_interval(values) for name, values in pd.DataFrame(rows).items()}
+
+
+def smoothing(losses: np.ndarray) -> float:
+    """Return the weight of the old average; in a test of few updates, the quick preset's, it reaches less far."""
+    return min(SMOOTHING, 1 - 10 / len(losses))
 
 
 def falling_range_or_nan(rates: ArrayLike, losses: ArrayLike) -> tuple[float, float]:
@@ -202,7 +208,9 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
             right.plot(test.rates[::4], losses[::4], ".", color="0.8", markersize=1, label="every fourth update")
             right.plot(test.rates, keras, color=plotting.PURPLE, linewidth=0.8, label="mean since the epoch began")
         label = "debiased average" if number == 0 else None
-        right.plot(test.rates, debiased_average(losses), color=plotting.BLUE, linewidth=0.8, label=label)
+        right.plot(
+            test.rates, debiased_average(losses, smoothing(losses)), color=plotting.BLUE, linewidth=0.8, label=label
+        )
     for ax in axes[0]:
         ax.axvspan(summary["lr_min"], summary["lr_max"], color=plotting.GREEN, alpha=0.12, linewidth=0)
         # The plateau fits; what has diverged does not.

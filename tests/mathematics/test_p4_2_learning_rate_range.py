@@ -123,6 +123,10 @@ def test_the_average_is_debiased_and_the_running_mean_starts_anew_each_epoch():
     assert running[-1] == pytest.approx(losses[10:].mean())
 
 
+def test_in_a_test_of_few_updates_the_average_reaches_less_far():
+    assert p42.smoothing(np.zeros(3 * 860)) == p42.SMOOTHING and p42.smoothing(np.zeros(50)) == pytest.approx(0.8)
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_the_average_is_no_number_from_where_a_loss_is_none(bad):
     average = debiased_average([2.0, 1.0, bad, 1.0])
