@@ -280,9 +280,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     sizes = [int(n) for n in summary["sizes"]]
     for criterion in CRITERIA:
         intervals = [numbers[criterion]["disagreement"] for numbers in summary["sizes"].values()]
-        plotting.show_interval(
-            disagreement, sizes, intervals, COLORS[criterion], linestyle=styles[criterion], marker="o"
-        )
+        plotting.show_interval(disagreement, sizes, intervals, COLORS[criterion], ls=styles[criterion], marker="o")
     disagreement.set(xscale="log", yscale="log", xlabel="training points", ylabel="share of test classes changed")
     plotting.label_panels(axes)
     figure.legend(*points.get_legend_handles_labels(), loc="outside lower center", ncols=4)

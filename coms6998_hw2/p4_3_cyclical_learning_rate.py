@@ -1,7 +1,7 @@
 """Problem 4.3: the cyclical learning rate with exponential decay between question 4.2's lr_min and lr_max.
 
-Train and validation loss and accuracy over 12 epochs (three cycles of 4), batch size 64; beside it, as far as `SEEDS`
-names them, constant rates, the cycle without decay and one cycle at equal epochs.
+Train and validation loss and accuracy over 12 epochs (three cycles of 4), batch size 64; beside it constant rates, the
+cycle without decay and one cycle at equal epochs.
 
     python coms6998_hw2/p4_3_cyclical_learning_rate.py                  the full protocol: a run takes an hour on a CPU
                                                                         core that multiplies bfloat16, 3 h on others

@@ -59,8 +59,14 @@ COLORS = {
 }
 AT_LR_MIN = ("cyclical_batch_size", "opposite")
 # How many seeds of each arm are recorded.
-SEEDS = dict.fromkeys(("cyclical_batch_size", "opposite", "matched", "matched_rate"), 1)
-SEEDS |= {"matched_opposite": 1, "equal_updates": 1}
+SEEDS = {
+    "cyclical_batch_size": 1,
+    "opposite": 1,
+    "matched": 1,
+    "matched_rate": 1,
+    "matched_opposite": 1,
+    "equal_updates": 1,
+}
 PRESETS: dict[str, Any] = {
     "full": {"seeds": SEEDS, "micro_batch": MICRO_BATCH},
     "quick": {"seeds": dict.fromkeys(SEEDS, 1), "micro_batch": 8},
@@ -184,9 +190,8 @@ def summarise(frame: pd.DataFrame) -> dict:
         values = {arm: rows[column].astype(float) for arm, rows in runs.items()}
         summary[key] = {arm: mean_interval(rows) for arm, rows in values.items()}
         summary["differences"][key] = {}
-        for a, b in PAIRS:
-            if a in values and b in values:  # over the seeds that both have
-                summary["differences"][key][f"{a}_minus_{b}"] = mean_interval((values[a] - values[b]).dropna())
+        for a, b in PAIRS:  # over the seeds that both have
+            summary["differences"][key][f"{a}_minus_{b}"] = mean_interval((values[a] - values[b]).dropna())
     return summary
 
 
@@ -214,10 +219,9 @@ def draw(frame: pd.DataFrame, rate_runs: pd.DataFrame) -> plotting.Figure:
     plotting.in_percent(axes[0, 1].yaxis, decimals=0)
     reference = runs["matched_rate"]
     for arm in ("matched", "matched_rate", "matched_opposite"):
-        if arm in runs:
-            show(axes[1, 0], relative(runs[arm].train_loss, reference.train_loss, np.divide), arm)
-            lead = relative(runs[arm].validation_accuracy, reference.validation_accuracy, np.subtract)
-            show(axes[1, 1], [100 * curve for curve in lead], arm)
+        show(axes[1, 0], relative(runs[arm].train_loss, reference.train_loss, np.divide), arm)
+        lead = relative(runs[arm].validation_accuracy, reference.validation_accuracy, np.subtract)
+        show(axes[1, 1], [100 * curve for curve in lead], arm)
     axes[1, 0].set(ylabel="ratio", title=f"loss over “{ARMS['matched_rate']}”")
     axes[1, 1].set(ylabel="points", title=f"accuracy minus “{ARMS['matched_rate']}”")
     for arm, rows in runs.items():

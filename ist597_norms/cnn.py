@@ -53,10 +53,8 @@ class CNN:
         for name, value, known in (("normalization", normalization, NORMALIZATIONS), ("position", position, POSITIONS)):
             if value not in known:
                 raise ValueError(f"{name} {value!r} is unknown; choose from {', '.join(known)}")
-        for name, size in (("hidden_size", hidden_size), ("output_size", output_size)):
-            if size < 1:
-                raise ValueError(f"{name} is {size}; it must be at least 1")
-        for name, number in (("learning_rate", learning_rate), ("eps", eps)):
+        sizes = {"hidden_size": hidden_size, "output_size": output_size}
+        for name, number in (sizes | {"learning_rate": learning_rate, "eps": eps}).items():
             if not number > 0:
                 raise ValueError(f"{name} is {number}; it must be positive")
         if not 0 <= momentum <= 1:
@@ -91,15 +89,13 @@ class CNN:
     def _add_normalization(self, convolved, hidden_size):
         """Make the parameters of the normalization at the convolution ([0]) and at the first affine layer ([1])."""
         kind, shapes = self.normalization, (convolved, (hidden_size,))
-        if kind == "batch":
-            features = (convolved[-1:], (hidden_size,))
+        if kind in ("batch", "layer"):
+            features = (convolved[-1:], (hidden_size,)) if kind == "batch" else shapes
             self.gamma, self.beta = self._constants(1.0, features), self._constants(0.0, features)
-            self.moving_mean, self.moving_variance = self._constants(0.0, features), self._constants(1.0, features)
             self.variables += [*self.gamma, *self.beta]
-            self.moving = [*self.moving_mean, *self.moving_variance]
-        elif kind == "layer":
-            self.gamma, self.beta = self._constants(1.0, shapes), self._constants(0.0, shapes)
-            self.variables += [*self.gamma, *self.beta]
+            if kind == "batch":
+                self.moving_mean, self.moving_variance = self._constants(0.0, features), self._constants(1.0, features)
+                self.moving = [*self.moving_mean, *self.moving_variance]
         elif kind == "weight":
             # W1 and W2 are the paper's v; g starts at ||v||, so that the network starts as the one without.
             lengths = norms.unit_norms(self.W1, UNIT_AXES[0]), norms.unit_norms(self.W2, UNIT_AXES[1])
@@ -115,18 +111,17 @@ class CNN:
         convolution = library_layer(norm, 4, units=FILTERS, window=WINDOW, **choices)
         affine = library_layer(norm, 2, units=shapes[1][0], **choices)
         self.twins = (convolution, affine)
+        inputs = (self.image_shape, self.W2.shape[:1]) if norm == "weight" else shapes
+        convolution.build((None, *inputs[0]))
+        affine.build((None, *inputs[1]))
         if norm == "weight":
-            inputs, weights = (self.image_shape, self.W2.shape[:1]), (self.W1, self.W2)
-            for twin, shape, v, axes in zip(self.twins, inputs, weights, UNIT_AXES, strict=True):
-                twin.build((None, *shape))
+            for twin, v, axes in zip(self.twins, (self.W1, self.W2), UNIT_AXES, strict=True):
                 twin.v.assign(v)
                 twin.g.assign(norms.unit_norms(v, axes))
             # In the order of ours; in the place of W1, b1 and W2, b2 the twins have their own.
             trained = [convolution.v, convolution.layer.bias, affine.v, affine.layer.bias]
             self.variables = [*trained, self.W3, self.b3, convolution.g, affine.g]
             return
-        for twin, shape in zip(self.twins, shapes, strict=True):
-            twin.build((None, *shape))
         for pair in zip(convolution.trainable_variables, affine.trainable_variables, strict=True):
             self.variables += [variable.value for variable in pair]
         for pair in zip(convolution.non_trainable_variables, affine.non_trainable_variables, strict=True):

@@ -246,8 +246,7 @@ def main(argv: list[str] | None = None) -> None:
     stem = STEM if options.dataset == "fashion_mnist" else f"{STEM}_{options.dataset}"
     preset, dataset = options.preset, str(options.dataset)
     later = [partial(repeated_configs, preset, dataset)]
-    cpu = {"workers": machine.cores()}  # whatever --device says, and no share of a GPU
-    frame = sweep(stem, run, configs(preset, dataset), options, later, **cpu)
+    frame = sweep(stem, run, configs(preset, dataset), options, later, workers=machine.cores())  # on the CPU
     summary = {**summarise(frame), "provenance": provenance(frame)}
     for suffix, drawn in (("", draw), ("_rates", draw_rates), ("_relu", draw_relu), ("_batch_size", draw_batch_sizes)):
         plotting.save(drawn(frame, summary), stem + suffix, options, frame.dataset.iloc[0])

@@ -36,12 +36,7 @@ REPLACED = ".replaced"  # ending of a record that --fresh has set aside until th
 
 
 def run_all(
-    stem: str,
-    run: Callable[[dict], dict],
-    configs: list[dict],
-    options: Options,
-    workers: int = 1,
-    gpu_share: float = 0.0,
+    stem: str, run: Callable, configs: list[dict], options: Options, workers: int = 1, gpu_share: float = 0.0
 ) -> pd.DataFrame:
     """Run every config that has no valid record, and return all records as a table: a row a config, in order.
 
