@@ -42,7 +42,7 @@ STEP_EPOCHS, CYCLES = 2, 3
 # leaves 54% after these 12 epochs. Chosen after a first run, whose amplitude fell to 5%, had ended under-trained.
 GAMMA = 0.99994
 # How many of each arm are recorded.
-SEEDS = {"cyclical": 1, "triangular": 1, "one_cycle": 1, "constant_lr_max": 1, "constant_lr_min": 1}
+SEEDS = {"cyclical": 3, "triangular": 1, "one_cycle": 1, "constant_lr_max": 1, "constant_lr_min": 1}
 ARMS = {
     "cyclical": "cyclical, decaying",
     "triangular": "cyclical, not decaying",

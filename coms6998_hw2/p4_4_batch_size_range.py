@@ -52,7 +52,7 @@ BATCH_SIZES = [64, 128, 256, 512, 1024, 2048, 4096, 8192]  # question 4.4
 EPOCHS = 5  # as in question 4.2
 NOISE_STEPS = 40  # gradients of each of the two batches, each time the noise scale is measured
 LAST_SHARE = 0.2  # of the updates at which sizes are compared: the loss is the mean over these
-SEEDS = {"candidate": 1, "range": 1, "noise": 1}  # how many of each part are recorded
+SEEDS = {"candidate": 3, "range": 3, "noise": 3}  # how many of each part are recorded
 PRESETS: dict[str, Any] = {
     "full": {
         "seeds": SEEDS,
@@ -123,7 +123,8 @@ def summarise(frame: pd.DataFrame, rate_summary: dict) -> dict:
     first = swept.iloc[0]
     smallest, largest = int(swept.batch_size.min()), int(swept.batch_size.max())
     candidates = [candidate(size, rows) for size, rows in swept.groupby("batch_size")]
-    low, high = reading(swept[swept.seed == 0])  # seed 0's, which 4.6's runs take, whatever further seeds read
+    readings = [reading(rows) for _, rows in swept.groupby("seed")]
+    low, high = readings[0]  # seed 0's, which 4.6's runs take, whatever further seeds read
     noise = [noise_over_seeds(lengths, first.images) for lengths in zip(*noises.lengths, strict=True)]
     stop = geometric_interval(stops(frame[frame.part == "range"], swept[swept.batch_size == smallest]))
     automatic = automatic_range(stop["mean"], noise[-1]["mean"], smallest, largest)
@@ -141,8 +142,11 @@ def summarise(frame: pd.DataFrame, rate_summary: dict) -> dict:
         },
         "candidates": candidates,
         "equal_updates": [at_equal_updates(swept, updates) for updates in update_levels(swept)],
-        "mirrored": mirrored(candidates, first.learning_rate, rate_summary),
-        "reading": {"b_min": low, "b_max": high},
+        "mirrored": mirrored(swept, first.learning_rate, rate_summary),
+        "readings": {  # each seed's
+            "b_min": [b_min for b_min, _ in readings],
+            "b_max": [b_max for _, b_max in readings],
+        },
         "b_min": power_of_two(low, smallest, largest),
         "b_max": power_of_two(high, smallest, largest),
         "noise_scale": noise,
@@ -181,16 +185,20 @@ def at_equal_updates(swept: pd.DataFrame, updates: int) -> dict:
     return {"updates": updates, "loss": losses_by_size}
 
 
-def mirrored(candidates: list[dict], learning_rate: float, rate_summary: dict) -> list[dict]:
-    """Return, by batch size, the loss and "loss_at_rate", question 4.2's at the same ratio of rate to batch size."""
+def mirrored(swept: pd.DataFrame, learning_rate: float, rate_summary: dict) -> list[dict]:
+    """Return, by batch size, the loss and "loss_at_rate", question 4.2's at the same ratio of rate to batch size.
+
+    Both are means over the seeds that question 4.2's candidates have.
+    """
     rates = [row["rate"] for row in rate_summary["candidates"]]
     losses = [row["loss"]["mean"] for row in rate_summary["candidates"]]
-    rows = []
-    for row in candidates:
-        rate = learning_rate * rate_summary["protocol"]["batch_size"] / row["batch_size"]
-        pair = {"loss": row["loss"]["mean"], "loss_at_rate": float(loss_at(rates, losses, rate))}
-        rows.append({"batch_size": row["batch_size"], "rate": rate, **pair})
-    return rows
+    seeds = max(row["loss"]["n"] for row in rate_summary["candidates"])
+    pairs = []
+    for size, rows in swept[swept.seed < seeds].groupby("batch_size"):
+        rate = learning_rate * rate_summary["protocol"]["batch_size"] / size
+        pair = {"loss": last(rows.batch_loss).mean(), "loss_at_rate": float(loss_at(rates, losses, rate))}
+        pairs.append({"batch_size": int(size), "rate": rate, **pair})
+    return pairs
 
 
 def noise_over_seeds(lengths: tuple[dict, ...], images: int) -> dict:

@@ -60,10 +60,10 @@ COLORS = {
 AT_LR_MIN = ("cyclical_batch_size", "opposite")
 # How many seeds of each arm are recorded.
 SEEDS = {
-    "cyclical_batch_size": 1,
-    "opposite": 1,
-    "matched": 1,
-    "matched_rate": 1,
+    "cyclical_batch_size": 3,
+    "opposite": 3,
+    "matched": 3,
+    "matched_rate": 3,
     "matched_opposite": 1,
     "equal_updates": 1,
 }

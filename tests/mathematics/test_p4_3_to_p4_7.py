@@ -77,10 +77,11 @@ def test_at_the_same_rate_per_image_a_mirrored_curve_has_no_gap():
         return 1 - math.log10(ratio)
 
     rates = np.geomspace(1e-4, 1e-1, 7)
-    curve = [{"rate": rate, "loss": {"mean": loss(rate / 64)}} for rate in rates]
+    curve = [{"rate": rate, "loss": {"mean": loss(rate / 64), "n": 1}} for rate in rates]
     sizes = [64, 128, 512, 8192]
-    candidates = [{"batch_size": size, "updates": 10**6, "loss": {"mean": loss(1e-3 / size)}} for size in sizes]
-    rows = p4_4.mirrored(candidates, 1e-3, {"candidates": curve, "protocol": {"batch_size": 64}})
+    swept = pd.DataFrame([{"batch_size": size, "seed": 0, "batch_loss": [3.0, loss(1e-3 / size)]} for size in sizes])
+    further = swept.assign(seed=1, batch_loss=[[3.0, 2.0]] * 4)  # a seed that the rates do not have
+    rows = p4_4.mirrored(pd.concat([swept, further]), 1e-3, {"candidates": curve, "protocol": {"batch_size": 64}})
     assert [row["rate"] for row in rows] == pytest.approx([1e-3, 5e-4, 1.25e-4, 7.8125e-6])
     assert [row["loss_at_rate"] for row in rows[:3]] == pytest.approx([row["loss"] for row in rows[:3]])
     assert np.isnan(rows[3]["loss_at_rate"])
