@@ -5,8 +5,8 @@
 LeNet-5: seconds for an epoch of MNIST, ours against torchvision's transforms in a DataLoader with two workers; ours
 both alone on all cores, and as its script trains it, one run on each core.
 MiniGoogLeNet: images in a second of a training step, ours against the plain PyTorch loop in single precision and, where
-TensorFlow is installed, the same network in Keras. Each in turn, several rounds. Writes
-report/results/bench_training_<device>.json.
+TensorFlow is installed, the same network in Keras. Each in turn, several rounds. And what an update's time goes into.
+Writes report/results/bench_training_<device>.json.
 """
 
 import sys
@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
@@ -41,9 +42,11 @@ from utils.records import write_summary
 from utils.training import Trainer, fastest_precision, on_device, split_in_batches
 
 BATCH_SIZE, ROUNDS, IMAGES = 64, 3, 55_000
-STEPS, WARM_UP = 30, 3
+STEPS, WARM_UP, PROFILED = 30, 3, 20
 _WORKER = {}  # what a process of its own needs for its epochs
 FLOPS_PER_IMAGE = 6 * 232.8e6  # a multiply-add is two; forward, and twice that backward
+# What the names of torch's operations and of CUDA's kernels have in them; all others are "other".
+KINDS = {"batch norm": ["batch_norm"], "convolution": ["conv", "gemm", "cutlass", "nvjet"]}
 
 
 class PlainImages(Dataset):
@@ -104,6 +107,36 @@ def epochs_of(name: str, model: type, prepare, transform, device, precision: str
         "workers": workers,
         "precision": precision,
     }
+
+
+def update_profile(device) -> dict:
+    """Return the milliseconds and the number of operations, by kind, of one update of MiniGoogLeNet."""
+    pictures, targets = data.load("fashion_mnist", Options().data_dir, train=True)
+    trainer = Trainer(
+        MiniGoogLeNet(), device, resize, learning_rate=0.01, precision=fastest_precision(device), largest_shift=3
+    )
+    pixels, labels = on_device(pictures, targets, device)
+    batches = split_in_batches(np.random.default_rng(0).permutation(len(pictures)), BATCH_SIZE)[:PROFILED]
+    our_epoch(trainer, pixels, labels, batches)
+    cuda = device.type == "cuda"
+    with profile(activities=[ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU]) as profiler:
+        our_epoch(trainer, pixels, labels, batches)
+    kinds = {kind: {"milliseconds": 0.0, "operations": 0.0} for kind in (*KINDS, "other")}
+    for row in profiler.key_averages():
+        microseconds = row.self_device_time_total if cuda else row.self_cpu_time_total
+        if microseconds and not row.is_user_annotation:  # an annotation's time is its operations'
+            totals = kinds[kind_of(row.key)]
+            totals["milliseconds"] += microseconds / 1000 / PROFILED
+            totals["operations"] += row.count / PROFILED
+    return kinds
+
+
+def kind_of(name: str) -> str:
+    """Return the kind of an operation or a kernel."""
+    for kind, parts in KINDS.items():
+        if any(part in name for part in parts):
+            return kind
+    return "other"
 
 
 def sweep_epoch(cores: int, images: int) -> dict:
@@ -179,6 +212,7 @@ def main():
     rate = mini["images"] / mini["ours"]["mean"]
     mini["images_per_second"] = rate
     mini["share_of_matrix_rate"] = rate * FLOPS_PER_IMAGE / summary["matrix_rate"]
+    mini["update"] = update_profile(device)
     if device.type == "cpu":
         lenet = summary["lenet5"]
         lenet["in_a_sweep"] = sweep_epoch(cores, IMAGES)
