@@ -31,7 +31,7 @@ from utils.records import write_summary
 from utils.training import Trainer, fastest_precision, on_device, split_in_batches
 
 IMAGES = {"lenet5": 1920, "mini_googlenet": 192}
-ROUNDS = 5
+ROUNDS = 20
 HOPELESS = 20  # images a second: a setting that starts slower is not timed any longer
 ORDERS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
