@@ -15,12 +15,12 @@ export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 quick: .venv/installed data
 	@echo "== every script on the quick preset, then the PDFs: results, figures and PDFs go to build/quick/"
 	@for script in $(SCRIPTS); do echo "-- $$script"; $(BIN)/python $$script --preset quick $(FLAGS) || exit 1; done
-	@$(BIN)/python report/build.py --preset quick
+	@$(BIN)/python report/build.py --preset quick --no-figures
 
 full: .venv/installed data
 	@echo "== every run that has no valid record, then figures and PDFs: report/ and figures/; interrupt and resume at will"
 	@for script in $(SCRIPTS); do echo "-- $$script"; $(BIN)/python $$script $(FLAGS) || exit 1; done
-	@$(BIN)/python report/build.py
+	@$(BIN)/python report/build.py --no-figures
 
 report: .venv/installed
 	@echo "== figures and PDFs from the committed records, into figures/ and report/; nothing is trained"

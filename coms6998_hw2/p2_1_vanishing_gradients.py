@@ -5,7 +5,7 @@ Glorot's (Xavier's) initialization helps; show that for ReLU He's works better. 
 MNIST: a linear layer of 100 units, five hidden layers of 100, softmax over 10, biases zero.
 
     python coms6998_hw2/p2_1_vanishing_gradients.py                  the full protocol, about 15 min on two CPU cores
-    python coms6998_hw2/p2_1_vanishing_gradients.py --preset quick   fewer seeds, epochs and images, about 20 s
+    python coms6998_hw2/p2_1_vanishing_gradients.py --preset quick   fewer seeds, epochs and images, about 30 s
 
 Writes report/results/p2_1_vanishing_gradients/*.json and their summary, figures/p2_1_vanishing_gradients.png (gradients
 and training) and one figure of violins for each activation, ..._tanh, ..._sigmoid, ..._relu; each also as .svg.

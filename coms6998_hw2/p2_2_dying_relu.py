@@ -4,7 +4,7 @@
 minibatches of 64. What fraction collapses; is it close to the 90% of Lu et al. (2020)? 2.3: the same with leaky ReLU.
 
     python coms6998_hw2/p2_2_dying_relu.py                  the full protocol, about 20 min on two CPU cores
-    python coms6998_hw2/p2_2_dying_relu.py --preset quick   fewer networks and epochs, about 30 s
+    python coms6998_hw2/p2_2_dying_relu.py --preset quick   fewer networks and epochs, about 20 s
 
 Writes report/results/p2_2_dying_relu/*.json and their summary, and figures/p2_2_dying_relu.png (collapse against
 epochs, threshold, depth; examples), ..._map.png (born dead, width by depth), ..._values.png (where the collapsed sit).

@@ -5,7 +5,7 @@ cycle without decay and one cycle at equal epochs.
 
     python coms6998_hw2/p4_3_cyclical_learning_rate.py                  the full protocol: a run takes an hour on a CPU
                                                                         core that multiplies bfloat16, 3 h on others
-    python coms6998_hw2/p4_3_cyclical_learning_rate.py --preset quick   fewer images and epochs, about 25 s
+    python coms6998_hw2/p4_3_cyclical_learning_rate.py --preset quick   fewer images and epochs, about 30 s
 
 Reads lr_min and lr_max from p4_2_learning_rate_range's summary, so that one runs first. Writes
 report/results/p4_3_cyclical_learning_rate/*.json and their summary, and figures/p4_3_cyclical_learning_rate.png, .svg.
@@ -59,7 +59,7 @@ COLORS = {
 }
 PRESETS: dict[str, Any] = {
     "full": {"seeds": SEEDS, "step_epochs": STEP_EPOCHS, "images": 60_000, "batch_size": BATCH_SIZE},
-    "quick": {"seeds": dict.fromkeys(SEEDS, 1), "step_epochs": 1, "images": 120, "batch_size": 16},
+    "quick": {"seeds": dict.fromkeys(SEEDS, 1), "step_epochs": 1, "images": 100, "batch_size": 16},
 }
 
 

@@ -186,9 +186,11 @@ def _check_several(x, axes):
     if None in sizes:
         count = tf.reduce_prod([tf.shape(x)[axis] for axis in axes])
         tf.debugging.assert_greater(count, 1, f"batch_norm needs more than one value for each feature over axes {axes}")
-    elif math.prod(sizes) <= 1:
+        return
+    count = math.prod(sizes)
+    if count <= 1:
         raise ValueError(
-            f"batch_norm needs more than one value for each feature; x {x.shape} has {math.prod(sizes)} over axes {axes}"
+            f"batch_norm needs more than one value for each feature; x {x.shape} has {count} over axes {axes}"
         )
 
 

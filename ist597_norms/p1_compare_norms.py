@@ -4,7 +4,7 @@ Which normalization helps on Fashion-MNIST, and does ours train as the library's
 before it and after it? When is layer normalization better than batch normalization?
 
     python ist597_norms/p1_compare_norms.py                     the full protocol, about 2 h on two cores, resumable
-    python ist597_norms/p1_compare_norms.py --preset quick      fewer images, seeds and epochs, about 40 s
+    python ist597_norms/p1_compare_norms.py --preset quick      fewer images, seeds and epochs, about 30 s
     python ist597_norms/p1_compare_norms.py --dataset cifar10   the same on CIFAR-10, as p1_compare_norms_cifar10
 
 Writes report/results/p1_compare_norms/*.json and their summary, and figures/p1_compare_norms.png (the provided file's
@@ -61,7 +61,7 @@ PRESETS: dict[str, Any] = {
         "rates": [0.01, 0.1],
         "batch_sizes": [2, 64, 256],  # two, the provided file's and the largest: those that the report speaks of
         "batch_size_seeds": 1,
-        "images": 1000,
+        "images": 300,
     },
 }
 

@@ -2,6 +2,7 @@
 
     python report/build.py                  report/*.pdf, figures/ and the README's answers from the committed records
     python report/build.py --preset quick   build/quick/*.pdf from the quick preset's
+    python report/build.py --no-figures     with the figures that are there
 
 A missing record, number or figure stops it, named.
 """
@@ -105,7 +106,8 @@ def main(argv: list[str] | None = None) -> None:
     """Draw, then compile."""
     options = parse_args(__doc__, argv, runs=False)
     _inputs(options, ROOT)  # else the figures would be drawn in vain
-    draw_figures(options)
+    if options.figures:
+        draw_figures(options)
     for source in sorted((ROOT / "report").glob("*.typ")):
         if source.stem != "template":
             compile_report(source, options)

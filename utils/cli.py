@@ -25,6 +25,7 @@ class Options:
     output: Path | None = None
     dataset: str | None = None  # in scripts that offer several
     ray: str | None = None  # the address of a Ray cluster, or "local"
+    figures: bool = True  # in report/build.py: draw them, too
 
     @property
     def results_dir(self) -> Path:
@@ -54,15 +55,17 @@ def parse_args(doc: str, argv: list[str] | None = None, datasets: tuple[str, ...
     """Return the options in `argv` (default: the process's own); `doc` is the script's docstring, shown by --help.
 
     A script that works on several `datasets` has the flag --dataset too, which by default is the first of them. Without
-    `runs` there are no flags that say how to run: nothing is.
+    `runs` there are no flags that say how to run, as nothing is, but one to draw nothing.
     A flag or value that does not exist prints one sentence and exits with status 2 before anything is written.
     """
     parser = _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     presets = "full: the assignment's protocol, into report/ and figures/; quick: the same on less, into build/quick/"
     parser.add_argument("--preset", choices=PRESETS, default="full", help=presets)
+    add = parser.add_argument
     if runs:
         _add_flags_of_runs(parser)
-    add = parser.add_argument
+    else:
+        add("--no-figures", action="store_false", dest="figures", help="take the figures as they have been drawn")
     add("--data-dir", type=_folder_path, default=ROOT / "data", metavar="DIR", help="the data sets (default: data/)")
     add("--output", type=_folder_path, metavar="DIR", help="put results/ and figures/ here instead")
     if datasets:

@@ -20,6 +20,22 @@ from utils.files import warn
 NAMES = ("mnist", "fashion_mnist", "cifar10", "digits")
 VALIDATION, SPLIT_SEED = 5000, 0  # of the one split that all scripts, variants and seeds share
 TIMEOUT = 10  # seconds to wait for a mirror that does not answer
+# torchvision's names and MD5 sums. They stand here because torchvision takes seconds to import: only a download does.
+FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
+MD5_SUMS = {
+    "mnist": {
+        "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+        "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+        "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+    },
+    "fashion_mnist": {
+        "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+        "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+        "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+    },
+}
 
 
 class DataUnavailable(Exception):
@@ -124,15 +140,12 @@ def _digits(train):
 
 
 def _idx(name, data_dir, train, download):
-    datasets = _torchvision_datasets()
-    dataset = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}[name]
-    folder = data_dir / dataset.__name__ / "raw"
-    sums = dict(dataset.resources)
+    folder = data_dir / FOLDERS[name] / "raw"
     prefix = "train" if train else "t10k"
     arrays = []
     for kind, header in (("images-idx3", 16), ("labels-idx1", 8)):
         archive = f"{prefix}-{kind}-ubyte.gz"
-        content = gzip.decompress(_verified(name, folder / archive, sums[archive], dataset.mirrors, download))
+        content = gzip.decompress(_verified(name, folder / archive, MD5_SUMS[name][archive], download))
         arrays.append(np.frombuffer(content, np.uint8, offset=header))
     images, labels = arrays
     return images.reshape(-1, 28, 28), labels
@@ -140,8 +153,7 @@ def _idx(name, data_dir, train, download):
 
 def _cifar10(data_dir, train, download):
     CIFAR10 = _torchvision_datasets().CIFAR10
-    mirror = CIFAR10.url.removesuffix(CIFAR10.filename)
-    _verified("cifar10", data_dir / CIFAR10.filename, CIFAR10.tgz_md5, [mirror], download)
+    _verified("cifar10", data_dir / CIFAR10.filename, CIFAR10.tgz_md5, download)
     batches = data_dir / CIFAR10.base_folder
     for file, md5 in [*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])]:
         if os.path.lexists(batches / file):
@@ -170,11 +182,19 @@ def _torchvision_datasets():
     return torchvision.datasets
 
 
-def _verified(name: str, path: Path, md5: str, mirrors: list[str], download: bool) -> bytes:
+def _verified(name: str, path: Path, md5: str, download: bool) -> bytes:
     """Return the bytes of the archive `path`, after downloading it if it is missing."""
     if not os.path.lexists(path):
-        _download(name, path, md5, mirrors if download else [])
+        _download(name, path, md5, _mirrors(name) if download else [])
     return _read_verified(path, md5)
+
+
+def _mirrors(name: str) -> list[str]:
+    """Return the addresses before a data set's archives that torchvision names."""
+    datasets = _torchvision_datasets()
+    if name == "cifar10":
+        return [datasets.CIFAR10.url.removesuffix(datasets.CIFAR10.filename)]
+    return getattr(datasets, FOLDERS[name]).mirrors
 
 
 def _read_verified(path: Path, md5: str) -> bytes:

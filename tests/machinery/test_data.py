@@ -17,7 +17,7 @@ import threading
 import numpy as np
 import pytest
 from faults import fault
-from torchvision.datasets import CIFAR10, MNIST
+from torchvision.datasets import CIFAR10, MNIST, FashionMNIST
 
 from utils import data
 from utils.cli import ROOT, Options
@@ -32,7 +32,7 @@ def idx(array):
 
 @pytest.fixture
 def tiny_mnist(tmp_path, monkeypatch):
-    """Write a data folder with four archives in MNIST's format, and let torchvision expect just those."""
+    """Write a data folder with four archives in MNIST's format, and expect just those."""
     rng = np.random.default_rng(0)
     arrays = {}
     for prefix, n in (("train", 60), ("t10k", 20)):
@@ -40,13 +40,18 @@ def tiny_mnist(tmp_path, monkeypatch):
         arrays[f"{prefix}-labels-idx1-ubyte.gz"] = np.repeat(np.arange(10, dtype=np.uint8), n // 10)
     folder = tmp_path / "data" / "MNIST" / "raw"
     folder.mkdir(parents=True)
-    resources = []
+    sums = {}
     for name, array in arrays.items():
         (folder / name).write_bytes(idx(array))
-        resources.append((name, hashlib.md5((folder / name).read_bytes()).hexdigest()))
-    monkeypatch.setattr(MNIST, "resources", resources)
+        sums[name] = hashlib.md5((folder / name).read_bytes()).hexdigest()
+    monkeypatch.setitem(data.MD5_SUMS, "mnist", sums)
     monkeypatch.setattr(MNIST, "mirrors", [UNREACHABLE])
     return tmp_path / "data", arrays
+
+
+def test_names_and_sums_are_torchvisions():
+    for name, dataset in (("mnist", MNIST), ("fashion_mnist", FashionMNIST)):
+        assert data.FOLDERS[name] == dataset.__name__ and data.MD5_SUMS[name] == dict(dataset.resources)
 
 
 def test_mnist_is_read_as_published(tiny_mnist):

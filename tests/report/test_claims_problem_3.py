@@ -216,10 +216,11 @@ def test_none_and_the_best_variant_are_as_accurate_as_others_report():
 
 
 # appendix
-@claim("single precision is the fastest here")
-def test_single_precision_is_the_fastest_here():
-    assert SPEED["lenet5"]["float32, channels_last"]["low"] > SPEED["lenet5"]["float32, contiguous"]["high"]
-    for network in ("lenet5", "mini_googlenet"):
-        assert min((row["mean"] for name, row in SPEED[network].items() if "float32" in name)) > max(
-            (row["mean"] for name, row in SPEED[network].items() if "bfloat16" in name)
+@claim("bfloat16 is twice as fast for MiniGoogLeNet and gains nothing for LeNet-5")
+def test_bfloat16_is_twice_as_fast_for_mini_googlenet_and_gains_nothing_for_lenet5():
+    for order in ("channels_last", "contiguous"):
+        lenet, google = (
+            SPEED[network][f"bfloat16, {order}"]["mean"] / SPEED[network][f"float32, {order}"]["mean"]
+            for network in ("lenet5", "mini_googlenet")
         )
+        assert lenet < 1 and 1.7 < google < 2.3
