@@ -123,8 +123,8 @@ def summarise(frame: pd.DataFrame, rate_summary: dict) -> dict:
     first = swept.iloc[0]
     smallest, largest = int(swept.batch_size.min()), int(swept.batch_size.max())
     candidates = [candidate(size, rows) for size, rows in swept.groupby("batch_size")]
-    readings = [reading(rows) for _, rows in swept.groupby("seed")]
-    low, high = readings[0]  # seed 0's, which 4.6's runs take, whatever further seeds read
+    readings = {seed: reading(rows) for seed, rows in swept.groupby("seed")}
+    low, high = readings[0]  # which 4.6's runs take, whatever further seeds read
     noise = [noise_over_seeds(lengths, first.images) for lengths in zip(*noises.lengths, strict=True)]
     stop = geometric_interval(stops(frame[frame.part == "range"], swept[swept.batch_size == smallest]))
     automatic = automatic_range(stop["mean"], noise[-1]["mean"], smallest, largest)
@@ -144,8 +144,8 @@ def summarise(frame: pd.DataFrame, rate_summary: dict) -> dict:
         "equal_updates": [at_equal_updates(swept, updates) for updates in update_levels(swept)],
         "mirrored": mirrored(swept, first.learning_rate, rate_summary),
         "readings": {  # each seed's
-            "b_min": [b_min for b_min, _ in readings],
-            "b_max": [b_max for _, b_max in readings],
+            "b_min": [b_min for b_min, _ in readings.values()],
+            "b_max": [b_max for _, b_max in readings.values()],
         },
         "b_min": power_of_two(low, smallest, largest),
         "b_max": power_of_two(high, smallest, largest),
@@ -186,18 +186,20 @@ def at_equal_updates(swept: pd.DataFrame, updates: int) -> dict:
 
 
 def mirrored(swept: pd.DataFrame, learning_rate: float, rate_summary: dict) -> list[dict]:
-    """Return, by batch size, the loss and "loss_at_rate", question 4.2's at the same ratio of rate to batch size.
+    """Return question 4.2's candidates whose rate / batch is that of a batch between the smallest and the largest.
 
-    Both are means over the seeds that question 4.2's candidates have.
+    Each with the loss at its rate and, read between two sizes, that at the batch of equal ratio, over the seeds that
+    4.2 has. Read the other way round, between rates that lie further apart, the chord would stray from the curve.
     """
-    rates = [row["rate"] for row in rate_summary["candidates"]]
-    losses = [row["loss"]["mean"] for row in rate_summary["candidates"]]
-    seeds = max(row["loss"]["n"] for row in rate_summary["candidates"])
+    same = swept[swept.seed < max(row["loss"]["n"] for row in rate_summary["candidates"])]  # 4.2's seeds are 0, 1, ...
+    losses = last(same.batch_loss)
+    curve = pd.Series(losses, index=same.batch_size).groupby("batch_size").mean()
     pairs = []
-    for size, rows in swept[swept.seed < seeds].groupby("batch_size"):
-        rate = learning_rate * rate_summary["protocol"]["batch_size"] / size
-        pair = {"loss": last(rows.batch_loss).mean(), "loss_at_rate": float(loss_at(rates, losses, rate))}
-        pairs.append({"batch_size": int(size), "rate": rate, **pair})
+    for row in rate_summary["candidates"]:
+        size = learning_rate * rate_summary["protocol"]["batch_size"] / row["rate"]
+        if curve.index.min() <= size <= curve.index.max():
+            pair = {"loss_at_rate": row["loss"]["mean"], "loss": float(loss_at(curve.index, curve, size))}
+            pairs.append({"rate": row["rate"], "batch_size": size, **pair})
     return pairs
 
 

@@ -4,7 +4,7 @@
     grows, or one that shrinks? Both are trained.
 4.7 Against the cyclical learning rate: at equal epochs, at equal updates, and at equal noise (rate / batch) throughout.
 
-    python coms6998_hw2/p4_6_cyclical_batch_size.py                  the full protocol: a run takes an hour on a CPU
+    python coms6998_hw2/p4_6_cyclical_batch_size.py                  the full protocol: a run takes 1 to 2 h on a CPU
                                                                      core that multiplies bfloat16, 3 h on others
     python coms6998_hw2/p4_6_cyclical_batch_size.py --preset quick   fewer images and epochs, about 30 s
 
@@ -207,7 +207,7 @@ def draw(frame: pd.DataFrame, rate_runs: pd.DataFrame) -> plotting.Figure:
 
     rate_runs: question 4.3's.
     """
-    figure, axes = plotting.subplots(3, 2, height=3.4)
+    figure, axes = plotting.subplots(3, 2, height=3.3)
     runs = {arm: rows.set_index("seed") for arm, rows in frame.groupby("arm", sort=False)}
     runs[RATE_ARM] = rate_runs.set_index("seed")
     for arm in (RATE_ARM, *AT_LR_MIN):

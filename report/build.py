@@ -2,7 +2,7 @@
 
     python report/build.py                  report/*.pdf, figures/ and the README's answers from the committed records
     python report/build.py --preset quick   build/quick/*.pdf from the quick preset's
-    python report/build.py --no-figures     with the figures that are there
+    python report/build.py --no-figures     from the figures and summaries that are there
 
 A missing record, number or figure stops it, named.
 """

@@ -55,19 +55,19 @@ def parse_args(doc: str, argv: list[str] | None = None, datasets: tuple[str, ...
     """Return the options in `argv` (default: the process's own); `doc` is the script's docstring, shown by --help.
 
     A script that works on several `datasets` has the flag --dataset too, which by default is the first of them. Without
-    `runs` there are no flags that say how to run, as nothing is, but one to draw nothing.
+    `runs` nothing is run: there are no flags that say how, but one to leave the figures as they are.
     A flag or value that does not exist prints one sentence and exits with status 2 before anything is written.
     """
     parser = _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    presets = "full: the assignment's protocol, into report/ and figures/; quick: the same on less, into build/quick/"
-    parser.add_argument("--preset", choices=PRESETS, default="full", help=presets)
     add = parser.add_argument
+    presets = "full: the assignment's protocol, into report/ and figures/; quick: the same on less, into build/quick/"
+    add("--preset", choices=PRESETS, default="full", help=presets)
     if runs:
         _add_flags_of_runs(parser)
     else:
-        add("--no-figures", action="store_false", dest="figures", help="take the figures as they have been drawn")
+        add("--no-figures", action="store_false", dest="figures", help="leave figures and summaries as they are")
     add("--data-dir", type=_folder_path, default=ROOT / "data", metavar="DIR", help="the data sets (default: data/)")
-    add("--output", type=_folder_path, metavar="DIR", help="put results/ and figures/ here instead")
+    add("--output", type=_folder_path, metavar="DIR", help="read and write results/ and figures/ here instead")
     if datasets:
         add("--dataset", choices=datasets, default=datasets[0], help="the images (default: %(default)s)")
     options = Options(**vars(parser.parse_args(argv)))

@@ -20,7 +20,7 @@ from utils.files import warn
 NAMES = ("mnist", "fashion_mnist", "cifar10", "digits")
 VALIDATION, SPLIT_SEED = 5000, 0  # of the one split that all scripts, variants and seeds share
 TIMEOUT = 10  # seconds to wait for a mirror that does not answer
-# torchvision's names and MD5 sums. They stand here because torchvision takes seconds to import: only a download does.
+# torchvision's names and MD5 sums. They stand here so that reading needs no torchvision, which takes seconds to import.
 FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
 MD5_SUMS = {
     "mnist": {
@@ -213,8 +213,6 @@ def _read_verified(path: Path, md5: str) -> bytes:
 
 
 def _download(name, path, md5, mirrors):
-    download_url = _torchvision_datasets().utils.download_url
-
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)
     tried = []
@@ -223,7 +221,7 @@ def _download(name, path, md5, mirrors):
             # Into a folder of its own first: an interrupted download leaves no file under the archive's name.
             try:
                 with tempfile.TemporaryDirectory() as folder:
-                    download_url(mirror + path.name, folder, path.name, md5)
+                    _torchvision_datasets().utils.download_url(mirror + path.name, folder, path.name, md5)
                     path.parent.mkdir(parents=True, exist_ok=True)
                     partial = path.with_name(f".{path.name}.{os.getpid()}")
                     partial.write_bytes((Path(folder) / path.name).read_bytes())

@@ -119,7 +119,7 @@ def _run(stem, todo, folder, attempts, pooled, fresh):
         say(f"{stem}: every run is recorded in {short_path(folder)}")
         return
     _clear_litter(folder)
-    say(f"{stem}: {len(todo)} runs to do, records in {short_path(folder)}")
+    say(f"{stem}: runs to do: {len(todo)}, records in {short_path(folder)}")
     if fresh:
         for path in folder.glob("*.json"):
             os.replace(path, f"{path}{REPLACED}")

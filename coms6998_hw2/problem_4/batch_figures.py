@@ -33,16 +33,16 @@ def draw(frame: pd.DataFrame, summary: dict, rate_summary: dict) -> plotting.Fig
 
     plotting.show_interval(by_size, sizes, size_losses, plotting.BLUE, "measured", marker=".")
     by_size.plot(swept.batch_size, last(swept.batch_loss), ".", color=plotting.BLUE, alpha=0.5)
-    expected = [row["loss_at_rate"] for row in summary["mirrored"]]
-    by_size.plot(sizes, np.array(expected, float), "--", color=plotting.BLACK, label="a, mirrored: equal rate / batch")
+    rate_means = [loss["mean"] for loss in rate_losses]
+    label = "a, mirrored: equal rate / batch"
+    by_size.plot(learning_rate * batch / rates, rate_means, ".--", color=plotting.BLACK, label=label)
+    by_size.set_xlim(sizes[0] / 1.3, sizes[-1] * 1.3)
     by_size.axvspan(summary["b_min"], summary["b_max"], color=plotting.GREEN, alpha=0.12, linewidth=0)
     by_size.set(xlabel=f"batch size, rate {plotting.LR_MIN}")
     by_size.set_xscale("log", base=2)
     by_size.legend(fontsize=6)
 
-    by_ratio.plot(
-        rates / batch, [loss["mean"] for loss in rate_losses], ".-", color=plotting.BLACK, label="rate varied"
-    )
+    by_ratio.plot(rates / batch, rate_means, ".-", color=plotting.BLACK, label="rate varied")
     size_means = [loss["mean"] for loss in size_losses]
     by_ratio.plot(learning_rate / sizes, size_means, ".-", color=plotting.BLUE, label="batch size varied")
     by_ratio.set(xlabel="rate / batch size", xscale="log")
@@ -65,7 +65,7 @@ def draw(frame: pd.DataFrame, summary: dict, rate_summary: dict) -> plotting.Fig
 
 def draw_noise(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return question 4.5's figure: the growing-batch test beside the smallest batch, and the noise scale."""
-    figure, axes = plotting.subplots(1, 2, height=2.5)
+    figure, axes = plotting.subplots(1, 2, height=2.3)
     left, right = axes[0]
     smallest, largest = summary["candidates"][0]["batch_size"], summary["protocol"]["largest"]
     constant = frame[(frame.part == "candidate") & (frame.batch_size == smallest)].set_index("seed")

@@ -71,7 +71,7 @@ def test_the_other_arms():
 
 
 def test_at_the_same_rate_per_image_a_mirrored_curve_has_no_gap():
-    """A loss that is a function of rate / batch alone; one batch beyond the rates has nothing to compare."""
+    """A loss that is a function of rate / batch alone; rates beyond the batches have nothing to compare."""
 
     def loss(ratio):
         return 1 - math.log10(ratio)
@@ -82,9 +82,9 @@ def test_at_the_same_rate_per_image_a_mirrored_curve_has_no_gap():
     swept = pd.DataFrame([{"batch_size": size, "seed": 0, "batch_loss": [3.0, loss(1e-3 / size)]} for size in sizes])
     further = swept.assign(seed=1, batch_loss=[[3.0, 2.0]] * 4)  # a seed that the rates do not have
     rows = p4_4.mirrored(pd.concat([swept, further]), 1e-3, {"candidates": curve, "protocol": {"batch_size": 64}})
-    assert [row["rate"] for row in rows] == pytest.approx([1e-3, 5e-4, 1.25e-4, 7.8125e-6])
-    assert [row["loss_at_rate"] for row in rows[:3]] == pytest.approx([row["loss"] for row in rows[:3]])
-    assert np.isnan(rows[3]["loss_at_rate"])
+    assert [row["rate"] for row in rows] == pytest.approx([1e-4, 10**-3.5, 1e-3])
+    assert [row["batch_size"] for row in rows] == pytest.approx([640, 64 * 10**0.5, 64])
+    assert [row["loss_at_rate"] for row in rows] == pytest.approx([row["loss"] for row in rows])
 
 
 def test_the_batch_size_range_is_where_the_loss_rises():

@@ -83,16 +83,14 @@ def test_in_the_first_cycle_it_rises():
     assert peak < end
 
 
-@claim("the decaying cycle's interval holds two other schedules")
-def test_the_decaying_cycles_interval_holds_two_other_schedules():
+@claim("other schedules end where another seed would")
+def test_other_schedules_end_where_another_seed_would():
     accuracy = P43["test_accuracy"]
-    for arm in ("triangular", "one_cycle"):
-        assert accuracy["cyclical"]["low"] < accuracy[arm]["mean"] < accuracy["cyclical"]["high"]
-
-
-@claim("the constant rate lr_max ends below it")
-def test_the_constant_rate_lr_max_ends_below_it():
-    assert P43["test_accuracy"]["constant_lr_max"]["mean"] < P43["test_accuracy"]["cyclical"]["low"]
+    cyclical = accuracy["cyclical"]
+    # t s / sqrt(n) is half of the mean's interval, t s sqrt(1 + 1 / n) half of the next seed's.
+    prediction = (cyclical["high"] - cyclical["mean"]) * np.sqrt(cyclical["n"] + 1)
+    for arm in ("triangular", "one_cycle", "constant_lr_max"):
+        assert abs(accuracy[arm]["mean"] - cyclical["mean"]) < prediction
 
 
 @claim("a constant lr_min falls far behind")
@@ -104,19 +102,15 @@ def test_a_constant_lr_min_falls_far_behind():
 # 4.4, 4.5
 @claim("the batch acts as the rate's inverse")
 def test_the_batch_acts_as_the_rates_inverse():
-    assert max(abs(row["loss"] - row["loss_at_rate"]) for row in P44["mirrored"]) < 0.1 * np.ptp(LOSSES)
+    assert sorted(LOSSES) == LOSSES
+    test_they_agree_where_both_were_measured()
 
 
-@claim("always with the larger batch behind")
-def test_always_with_the_larger_batch_behind():
-    assert all(row["loss"] > row["loss_at_rate"] for row in P44["mirrored"])
-
-
-@claim("the seeds differ as much")
-def test_the_seeds_differ_as_much():
-    gaps = [row["loss"] - row["loss_at_rate"] for row in P44["mirrored"]]
-    widths = [row["loss"]["high"] - row["loss"]["low"] for row in P44["candidates"]]
-    assert np.mean(widths) > np.mean(gaps)
+@claim("they agree where both were measured")
+def test_they_agree_where_both_were_measured():
+    assert len(P44["mirrored"]) == 2
+    for row in P44["mirrored"]:
+        assert abs(row["loss"] - row["loss_at_rate"]) < 0.01
 
 
 @claim("there is no right branch")
@@ -207,5 +201,8 @@ def test_at_its_best_epoch_shrinking_is_nearly_as_good():
 @claim("updates alone do not explain it")
 def test_updates_alone_do_not_explain_it():
     accuracy = P46["selected_test_accuracy"]
-    assert accuracy["equal_updates"]["mean"] > accuracy["cyclical_batch_size"]["mean"] + 0.15
+    rate, squeezed, batch = (
+        accuracy[arm]["mean"] for arm in ("cyclical_learning_rate", "equal_updates", "cyclical_batch_size")
+    )
+    assert rate - squeezed < (squeezed - batch) / 2
     assert P46["updates"]["equal_updates"] == P46["updates"]["cyclical_batch_size"]

@@ -68,17 +68,28 @@ def test_a_folder_outside_of_the_project_is_refused_before_anything_is_drawn(tmp
     assert done.returncode == 1 and "is outside" in done.stderr and not list(tmp_path.iterdir())
 
 
-def test_a_script_that_cannot_draw_stops_the_build(copy, tmp_path):
-    _, options = copy
+@pytest.fixture
+def lacks_a_record(tmp_path):
+    """Return a folder with the committed results and figures, but for one record of p1_perceptron."""
     output = ROOT / "build" / tmp_path.name  # typst reads nothing outside of the project
-    try:
-        shutil.copytree(options.results_dir, output / "results")
-        next((output / "results" / "p1_perceptron").iterdir()).unlink()
-        words = [sys.executable, REPORT / "build.py", "--output", output]
-        done = subprocess.run(words, capture_output=True, text=True)
-    finally:
-        shutil.rmtree(output)
+    shutil.copytree(REPORT / "results", output / "results")
+    shutil.copytree(ROOT / "figures", output / "figures")
+    next((output / "results" / "p1_perceptron").iterdir()).unlink()
+    yield output
+    shutil.rmtree(output)
+
+
+def test_a_script_that_cannot_draw_stops_the_build(lacks_a_record):
+    words = [sys.executable, REPORT / "build.py", "--output", lacks_a_record]
+    done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 1 and "are not recorded" in done.stderr and "the PDFs were not built" in done.stderr
+
+
+def test_without_figures_the_build_only_compiles(lacks_a_record):
+    words = [sys.executable, REPORT / "build.py", "--no-figures", "--output", lacks_a_record]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0 and "figure in" not in done.stdout, done.stderr
+    assert {path.stem for path in lacks_a_record.glob("*.pdf")} == {path.stem for path in REPORTS}
 
 
 def test_a_build_that_dies_while_it_writes_leaves_the_old_pdf(copy, monkeypatch):
