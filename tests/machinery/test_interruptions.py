@@ -30,13 +30,13 @@ from utils.cli import ROOT
 from utils.records import read_record
 
 
-@fault("kill -9 at 20 random instants of a sweep", "every record is whole; the next start does what is missing")
+@fault("kill -9 at 10 random instants of a sweep", "every record is whole; the next start does what is missing")
 def test_kill_9_at_random_instants_of_a_sweep(tmp_path):
     started = time.monotonic()
     whole = complete(tmp_path / "whole", pause=0.005)
     duration = time.monotonic() - started
     instants = random.Random(0)
-    for _ in range(20):
+    for _ in range(10):
         process = start(tmp_path / "killed", pause=0.005)
         time.sleep(instants.uniform(0.6, 1.1) * duration)
         process.kill()
