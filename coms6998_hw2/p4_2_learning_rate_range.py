@@ -72,8 +72,8 @@ PRESETS: dict[str, Any] = {
         "rates": [1e-6, 1e-4, 3e-3, 3e-2],
         "epochs": 2,
         "lowest": 1e-6,
-        "images": 150,
-        "batch_size": 8,
+        "images": 300,
+        "batch_size": 16,
     },
 }
 

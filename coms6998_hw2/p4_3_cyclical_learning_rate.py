@@ -59,7 +59,7 @@ COLORS = {
 }
 PRESETS: dict[str, Any] = {
     "full": {"seeds": SEEDS, "step_epochs": STEP_EPOCHS, "images": 60_000, "batch_size": BATCH_SIZE},
-    "quick": {"seeds": dict.fromkeys(SEEDS, 1), "step_epochs": 1, "images": 100, "batch_size": 16},
+    "quick": {"seeds": dict.fromkeys(SEEDS, 1), "step_epochs": 1, "images": 120, "batch_size": 16},
 }
 
 

@@ -67,7 +67,7 @@ PRESETS: dict[str, Any] = {
         "sizes": [8, 16, 32, 64],
         "micro_batch": 8,
         "epochs": 2,
-        "images": 100,
+        "images": 150,
         "noise_steps": 2,
     },
 }
