@@ -5,7 +5,7 @@ cycle without decay and one cycle at equal epochs.
 
     python coms6998_hw2/p4_3_cyclical_learning_rate.py                  the full protocol: a run takes 1 to 2 h on a CPU
                                                                         core that multiplies bfloat16, 3 h on others
-    python coms6998_hw2/p4_3_cyclical_learning_rate.py --preset quick   fewer images and epochs, about 30 s
+    python coms6998_hw2/p4_3_cyclical_learning_rate.py --preset quick   fewer images and epochs, about 40 s
 
 Reads lr_min and lr_max from p4_2_learning_rate_range's summary, so that one runs first. Writes
 report/results/p4_3_cyclical_learning_rate/*.json and their summary, and figures/p4_3_cyclical_learning_rate.png, .svg.

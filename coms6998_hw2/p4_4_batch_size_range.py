@@ -5,7 +5,7 @@
 
     python coms6998_hw2/p4_4_batch_size_range.py                  the full protocol: a run takes half an hour on a CPU
                                                                   core that multiplies bfloat16, 1.5 h on others
-    python coms6998_hw2/p4_4_batch_size_range.py --preset quick   fewer images, sizes and epochs, about 30 s
+    python coms6998_hw2/p4_4_batch_size_range.py --preset quick   fewer images, sizes and epochs, about 40 s
 
 Large batches are made of micro-batches of 64, whose gradients add up: what batch norm sees is the same for all sizes.
 Reads lr_min and the candidates of p4_2_learning_rate_range's summary. Writes

