@@ -1,14 +1,15 @@
 """Problem 4.3: the cyclical learning rate with exponential decay between question 4.2's lr_min and lr_max.
 
 Train and validation loss and accuracy over 12 epochs (three cycles of 4), batch size 64; beside it constant rates, the
-cycle without decay and one cycle at equal epochs.
+cycle without decay and one cycle at equal epochs; and once the reference post's 48 epochs.
 
     python coms6998_hw2/p4_3_cyclical_learning_rate.py                  the full protocol: a run takes 1 to 2 h on a CPU
                                                                         core that multiplies bfloat16, 3 h on others
     python coms6998_hw2/p4_3_cyclical_learning_rate.py --preset quick   fewer images and epochs, about 40 s
 
 Reads lr_min and lr_max from p4_2_learning_rate_range's summary, so that one runs first. Writes
-report/results/p4_3_cyclical_learning_rate/*.json and their summary, and figures/p4_3_cyclical_learning_rate.png, .svg.
+report/results/p4_3_cyclical_learning_rate/*.json and their summary, and figures/p4_3_cyclical_learning_rate.png,
+_long.png and .svg.
 """
 
 import sys
@@ -37,12 +38,12 @@ from utils.runs import sweep
 STEM = "p4_3_cyclical_learning_rate"
 RANGE_STEM = "p4_2_learning_rate_range"  # whose summary has lr_min and lr_max
 # Smith (2017) asks for half cycles of 2 to 10 epochs and three cycles or more; the post has three of 16 epochs.
-STEP_EPOCHS, CYCLES = 2, 3
+STEP_EPOCHS, LONG_STEP_EPOCHS, CYCLES = 2, 8, 3
 # Of the amplitude, with each update: the value that the reference implementation of cyclical rates documents. It
 # leaves 54% after these 12 epochs. Chosen after a first run, whose amplitude fell to 5%, had ended under-trained.
 GAMMA = 0.99994
 # How many of each arm are recorded.
-SEEDS = {"cyclical": 3, "triangular": 1, "one_cycle": 1, "constant_lr_max": 1, "constant_lr_min": 1}
+SEEDS = {"cyclical": 3, "triangular": 3, "one_cycle": 3, "constant_lr_max": 3, "constant_lr_min": 3}
 ARMS = {
     "cyclical": "cyclical, decaying",
     "triangular": "cyclical, not decaying",
@@ -57,14 +58,27 @@ COLORS = {
     "constant_lr_max": plotting.VERMILION,
     "constant_lr_min": plotting.BLACK,
 }
+ENDS = ("test_accuracy", "test_loss", "train_accuracy", "validation_accuracy")
 PRESETS: dict[str, Any] = {
-    "full": {"seeds": SEEDS, "step_epochs": STEP_EPOCHS, "images": 60_000, "batch_size": BATCH_SIZE},
-    "quick": {"seeds": dict.fromkeys(SEEDS, 1), "step_epochs": 1, "images": 120, "batch_size": 16},
+    "full": {
+        "seeds": SEEDS,
+        "step_epochs": STEP_EPOCHS,
+        "long_step_epochs": LONG_STEP_EPOCHS,
+        "images": 60_000,
+        "batch_size": BATCH_SIZE,
+    },
+    "quick": {
+        "seeds": dict.fromkeys(SEEDS, 1),
+        "step_epochs": 1,
+        "long_step_epochs": 2,
+        "images": 120,
+        "batch_size": 16,
+    },
 }
 
 
 def configs(preset: str, lr_min: float, lr_max: float) -> list[dict]:
-    """Return the runs, as many seeds of each arm as `SEEDS` says."""
+    """Return the runs: as many seeds of each arm as `SEEDS` says, then the decaying cycle once in the post's length."""
     size, runs = PRESETS[preset], []
     for arm, seeds in size["seeds"].items():
         for seed in range(seeds):
@@ -83,7 +97,10 @@ def configs(preset: str, lr_min: float, lr_max: float) -> list[dict]:
                 "seed": seed,
             }
             runs.append(config)
-    return runs
+    long_step = size["long_step_epochs"]
+    epochs = 2 * long_step * CYCLES
+    long = {"name": f"cyclical_{epochs}_epochs_seed0", "step_epochs": long_step, "epochs": epochs}
+    return [*runs, {**runs[0], **long}]
 
 
 def one_cycle_rates(updates: int, lr_max: float) -> np.ndarray:
@@ -125,33 +142,58 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     return {**training.follow(planned), "rates": [epoch_rates[0] for _, epoch_rates in planned]}
 
 
+def by_length(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the runs of the common length, all arms, and the long one."""
+    common = frame.epochs == frame.epochs.min()
+    return frame[common], frame[~common]
+
+
 def summarise(frame: pd.DataFrame) -> dict:
-    """Return accuracies and losses with intervals, and paired differences to the cyclical arm."""
+    """Return accuracies and losses with intervals, paired differences to the cyclical arm, and the long run's."""
+    frame, long = by_length(frame)
     cyclical = frame[frame.arm == "cyclical"]
     first = cyclical.iloc[0]
     keys = ("dataset", "images", "batch_size", "epochs", "step_epochs", "lr_min", "lr_max", "gamma")
     ends = {arm: last_values(rows) for arm, rows in frame.groupby("arm", sort=False)}
-    updates = int(cyclical.updates.max())
+    differences = {}
+    for arm, rows in ends.items():
+        if arm != "cyclical":
+            differences[arm] = mean_interval(rows.test_accuracy - ends["cyclical"].test_accuracy)
     summary: dict[str, Any] = {
         "protocol": {key: first[key] for key in keys},
         "momentum": MOMENTUM,
         "epochs": first.epochs,
-        "updates": updates,
-        "final_amplitude": first.gamma**updates,
+        **length_of_decay(cyclical),
         "around_peaks": [around_peak(cyclical, cycle) for cycle in range(CYCLES)],
-        "against_cyclical": {},
+        "against_cyclical": differences,
+        "long": {
+            "epochs": long.epochs.iloc[0],
+            "step_epochs": long.step_epochs.iloc[0],
+            **length_of_decay(long),
+            "minus_short": mean_interval(last_values(long).test_accuracy - ends["cyclical"].test_accuracy),
+            "cycle_ends": {key: cycle_ends(long, key) for key in ("train_loss", "validation_loss")},
+        },
     }
-    for key in ("test_accuracy", "test_loss", "train_accuracy", "validation_accuracy"):
+    for key in ENDS:
         summary[key] = {arm: mean_interval(rows[key]) for arm, rows in ends.items()}
-    for arm, rows in ends.items():
-        if arm != "cyclical":
-            difference = rows.test_accuracy - ends["cyclical"].test_accuracy
-            summary["against_cyclical"][arm] = mean_interval(difference)
+        summary["long"][key] = mean_interval(last_values(long)[key])
     return summary
 
 
+def length_of_decay(rows: pd.DataFrame) -> dict:
+    """Return how many updates an arm's runs have made, and what is left of the amplitude after them."""
+    updates = int(rows.updates.max())
+    return {"updates": updates, "final_amplitude": rows.gamma.iloc[0] ** updates}
+
+
+def cycle_ends(rows: pd.DataFrame, key: str) -> list[float]:
+    """Return a curve's values after each cycle of the first run, as far as it got."""
+    cycle = 2 * rows.step_epochs.iloc[0]
+    return rows[key].iloc[0][cycle - 1 :: cycle]
+
+
 def last_values(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return an arm's numbers after its last epoch, by seed."""
+    """Return an arm's numbers, `ENDS`, after its last epoch, by seed."""
     ends = rows.set_index("seed")[["test_accuracy", "test_loss"]].astype(float)
     for key in ("train_accuracy", "validation_accuracy"):
         ends[key] = last(rows[key])
@@ -178,33 +220,56 @@ def draw(frame: pd.DataFrame) -> plotting.Figure:
 
     A color is an arm in every panel; training is dashed, validation solid.
     """
+    frame, _ = by_length(frame)
     figure, axes = plotting.subplots(2, 2, height=3.2)
     cyclical = frame[frame.arm == "cyclical"]
-    for ax, name in ((axes[0, 0], "loss"), (axes[0, 1], "accuracy")):
-        for part, style in (("train", "--"), ("validation", "-")):
-            curves = cyclical[f"{part}_{name}"]
-            plotting.show_seeds(ax, curves, COLORS["cyclical"], first=1, style=style, label=part)
-        ax.set(ylabel=name)
-    axes[0, 0].set_yscale("log")
-    plotting.in_ones_twos_and_fives(axes[0, 0].yaxis)
-    axes[0, 0].legend()
+    show_curves(axes[0], cyclical)
     for arm, rows in frame.groupby("arm", sort=False):
         color = COLORS[arm]
         planned = recorded_plan(plan, rows.iloc[0])
         rates = np.concatenate([epoch_rates for _, epoch_rates in planned])
         axes[1, 0].plot(np.linspace(0, len(planned), len(rates)), rates, color=color, label=ARMS[arm])
-        if arm != "constant_lr_min":  # so far below that the others could not be told apart
-            plotting.show_seeds(axes[1, 1], rows.validation_accuracy, color, first=1, style="-")
+        if arm != "constant_lr_min":  # so far above that the others could not be told apart
+            errors = [1 - floats(curve) for curve in rows.validation_accuracy]
+            plotting.show_seeds(axes[1, 1], errors, color, first=1, style="-")
     axes[1, 0].set_ylabel("learning rate")
-    axes[1, 1].set_ylabel("validation accuracy")
-    for ax in axes.flat:
-        cycle = 2 * cyclical.step_epochs.iloc[0]
-        ax.set(xlabel="epoch", xticks=range(0, cycle * CYCLES + 1, cycle))
-    for ax in axes[:, 1]:
-        plotting.in_percent(ax.yaxis, decimals=0)
+    axes[1, 1].set(ylabel="validation error", yscale="log")
+    plotting.in_ones_twos_and_fives(axes[1, 1].yaxis)
+    plotting.in_percent(axes[1, 1].yaxis, decimals=0)
+    for ax in axes[1]:
+        mark_cycles(ax, cyclical)
     figure.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     plotting.label_panels(axes)
     return figure
+
+
+def draw_long(frame: pd.DataFrame) -> plotting.Figure:
+    """Return the figure of the long run's losses and accuracies."""
+    _, long = by_length(frame)
+    figure, axes = plotting.subplots(1, 2, height=1.7)
+    show_curves(axes[0], long)
+    plotting.label_panels(axes)
+    return figure
+
+
+def show_curves(axes: np.ndarray, rows: pd.DataFrame) -> None:
+    """Draw the losses of cyclical runs on the first of two axes and their accuracies on the second."""
+    for ax, name in zip(axes, ("loss", "accuracy"), strict=True):
+        for part, style in (("train", "--"), ("validation", "-")):
+            curves = rows[f"{part}_{name}"]
+            plotting.show_seeds(ax, curves, COLORS["cyclical"], first=1, style=style, label=part)
+        ax.set_ylabel(name)
+        mark_cycles(ax, rows)
+    axes[0].set_yscale("log")
+    plotting.in_ones_twos_and_fives(axes[0].yaxis)
+    axes[0].legend()
+    plotting.in_percent(axes[1].yaxis, decimals=0)
+
+
+def mark_cycles(ax: Any, rows: pd.DataFrame) -> None:
+    """Put a tick where each cycle of these runs begins and ends."""
+    cycle = 2 * rows.step_epochs.iloc[0]
+    ax.set(xlabel="epoch", xticks=range(0, cycle * CYCLES + 1, cycle))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -214,6 +279,7 @@ def main(argv: list[str] | None = None) -> None:
     frame = sweep(STEM, run, configs(options.preset, rate_range["lr_min"], rate_range["lr_max"]), options)
     summary = {**summarise(frame), "provenance": provenance(frame)}
     plotting.save(draw(frame), STEM, options, frame.dataset.iloc[0])
+    plotting.save(draw_long(frame), f"{STEM}_long", options, frame.dataset.iloc[0])
     write_summary(STEM, summary, options)
 
 

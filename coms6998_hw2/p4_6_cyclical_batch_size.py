@@ -64,8 +64,8 @@ SEEDS = {
     "opposite": 3,
     "matched": 3,
     "matched_rate": 3,
-    "matched_opposite": 1,
-    "equal_updates": 1,
+    "matched_opposite": 3,
+    "equal_updates": 3,
 }
 PRESETS: dict[str, Any] = {
     "full": {"seeds": SEEDS, "micro_batch": MICRO_BATCH},
@@ -207,7 +207,7 @@ def draw(frame: pd.DataFrame, rate_runs: pd.DataFrame) -> plotting.Figure:
 
     rate_runs: question 4.3's.
     """
-    figure, axes = plotting.subplots(3, 2, height=3.3)
+    figure, axes = plotting.subplots(3, 2, height=3.7)
     runs = {arm: rows.set_index("seed") for arm, rows in frame.groupby("arm", sort=False)}
     runs[RATE_ARM] = rate_runs.set_index("seed")
     for arm in (RATE_ARM, *AT_LR_MIN):

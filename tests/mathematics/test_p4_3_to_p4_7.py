@@ -61,6 +61,14 @@ def test_the_protocol_is_three_cycles_of_4_epochs_that_end_at_lr_min_with_half_o
     assert (rates[10 * 860] - LOW) / (HIGH - LOW) == pytest.approx(GAMMA ** (10 * 860))
 
 
+def test_the_last_run_is_the_posts_three_cycles_of_16_epochs():
+    *_, config = p4_3.configs("full", LOW, HIGH)
+    assert config["name"] == "cyclical_48_epochs_seed0"
+    assert config_43("cyclical", step_epochs=8, epochs=48).items() <= config.items()
+    rates = rates_of(p4_3.plan(config, 640))
+    assert [int(np.argmax(part)) for part in np.split(rates, 3)] == [8 * 10] * 3
+
+
 def test_the_other_arms():
     for arm, rate in (("constant_lr_min", LOW), ("constant_lr_max", HIGH)):
         assert set(rates_of(p4_3.plan(config_43(arm), 640))) == {rate}
@@ -220,7 +228,10 @@ def test_without_the_other_scripts_summary_one_sentence_says_what_to_run(script,
 
 
 def made_up_runs(stopped):
-    """Return the table of all arms of 4.3 and of 4.6, as run_all does: made-up curves, the `stopped` arm ends early."""
+    """Return the table of all arms of 4.3 and of 4.6, as run_all does: made-up curves, the `stopped` arm ends early.
+
+    4.3's last row is the long run.
+    """
     frames = []
     for arms in (p4_3.ARMS, p4_6.ARMS):
         rows = []
@@ -235,7 +246,9 @@ def made_up_runs(stopped):
             end = {"test_accuracy": curve[-1], "test_loss": curve[-1], "selected_test_accuracy": 0.5}
             rows.append({**config, **curves, **kept, **end, "stopped": arm == stopped, "updates": 9 * length})
         frames.append(pd.DataFrame(rows))
-    return frames
+    rates, batches = frames
+    long = rates.iloc[:1].assign(epochs=48, step_epochs=8)
+    return pd.concat([rates, long], ignore_index=True), batches
 
 
 @pytest.mark.parametrize("stopped", [*p4_3.ARMS, *TRAINED])
@@ -244,6 +257,7 @@ def test_a_run_that_stopped_early_is_summarised_and_drawn(stopped):
     summary = p4_3.summarise(rates)
     assert {arm for arm, row in summary["test_accuracy"].items() if row["n"] == 0} == {stopped} & set(p4_3.ARMS)
     p4_3.draw(rates)
+    p4_3.draw_long(rates)
     summary = p4_6.summarise(batches)
     assert {arm for arm, row in summary["test_accuracy"].items() if row["n"] == 0} == {stopped} & set(TRAINED)
     assert summary["differences"]["test_accuracy"]["matched_minus_matched_rate"]["n"] == (
