@@ -71,7 +71,7 @@ PRESETS: dict[str, Any] = {
         "seeds": dict.fromkeys(SEEDS, 1),
         "step_epochs": 1,
         "long_step_epochs": 2,
-        "images": 120,
+        "images": 100,
         "batch_size": 16,
     },
 }
