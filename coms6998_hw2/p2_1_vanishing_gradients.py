@@ -218,7 +218,7 @@ def main(argv: list[str] | None = None) -> None:
     summary = {**summarise(frame), "provenance": provenance(frame)}
     figures = {STEM: draw(frame, summary)} | {f"{STEM}_{name}": draw_violins(frame, name) for name in SCHEMES}
     for name, figure in figures.items():
-        plotting.save(figure, name, options, dataset=frame.dataset.iloc[0])
+        plotting.save(figure, name, options, frame.dataset.iloc[0])
     write_summary(STEM, summary, options)
 
 

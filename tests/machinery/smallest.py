@@ -31,13 +31,13 @@ OF_OTHERS = {
 # What changes in the quick preset; a script without an entry fails.
 CHANGES = {
     "p1_check_gradients": {"shapes": ["dense"], "steps": 2},
-    "p1_compare_norms": {"images": 200, "rates": [0.01], "batch_sizes": [1, 64]},
+    "p1_compare_norms": {"images": 200, "rates": [0.01], "batch_sizes": [64]},
     "p1_perceptron": {"training_sets": 20, "passes": 9, "sizes": [5, 20]},
     "p2_1_vanishing_gradients": {"seeds": 1, "train_images": 200, "test_images": 100},
     "p2_2_dying_relu": {"networks": 20, "epochs": 1, "map_networks": 500, "rai_networks": 9},
     "p3_lenet5": {"images": {200: 2, 80: 2}, "long_epochs": 3, "loaded": 400},
     "p4_1_fashion_mnist": {"images": 300},
-    "p4_2_learning_rate_range": {"batch_size": 4, "images": 1000},
+    "p4_2_learning_rate_range": {"batch_size": 4, "images": 800},
     "p4_3_cyclical_learning_rate": {"images": 110},
     "p4_4_batch_size_range": {"sizes": [4, 8, 16, 32, 64], "micro_batch": 4, "epochs": 3},
     "p4_6_cyclical_batch_size": {},
