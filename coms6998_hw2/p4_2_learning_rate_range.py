@@ -5,7 +5,7 @@ test of the reference post, in which the rate grows after every update.
 
     python coms6998_hw2/p4_2_learning_rate_range.py                  the full protocol: about 3 h on two CPU cores that
                                                                      multiply bfloat16, 12 h on others
-    python coms6998_hw2/p4_2_learning_rate_range.py --preset quick   fewer images, rates, seeds and epochs, about 40 s
+    python coms6998_hw2/p4_2_learning_rate_range.py --preset quick   fewer images, rates, seeds and epochs, 30 to 40 s
 
 Writes report/results/p4_2_learning_rate_range/*.json and their summary, which the next scripts read lr_min and lr_max
 from, and figures/p4_2_learning_rate_range.png and .svg.

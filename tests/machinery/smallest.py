@@ -38,7 +38,7 @@ CHANGES = {
     "p3_lenet5": {"images": {200: 2, 80: 2}, "long_epochs": 3, "loaded": 400},
     "p4_1_fashion_mnist": {"images": 300},
     "p4_2_learning_rate_range": {"batch_size": 4, "images": 800},
-    "p4_3_cyclical_learning_rate": {"images": 110},
+    "p4_3_cyclical_learning_rate": {},
     "p4_4_batch_size_range": {"sizes": [4, 8, 16, 32, 64], "micro_batch": 4, "epochs": 3},
     "p4_6_cyclical_batch_size": {},
 }

@@ -11,8 +11,8 @@ import torch
 from coms6998_hw2 import p4_3_cyclical_learning_rate as p4_3
 from coms6998_hw2 import p4_4_batch_size_range as p4_4
 from coms6998_hw2 import p4_6_cyclical_batch_size as p4_6
-from coms6998_hw2.problem_4 import training
 from coms6998_hw2.problem_4.range_rules import batch_size_range
+from coms6998_hw2.problem_4.training import CURVES
 from utils.cli import Options
 from utils.records import read_runs
 
@@ -241,13 +241,16 @@ def made_up_runs(stopped):
             if arm == stopped:
                 curve[-1] = None
             config = config_46(arm) | config_43(arm) | {"dataset": "fashion_mnist", "images": 60_000, "seed": 0}
-            curves = dict.fromkeys(training.CURVES, curve)
+            curves = dict.fromkeys(CURVES, curve)
             kept = {"sizes": [16] * length, "rates": [LOW] * length, "epoch_updates": [9] * length}
             end = {"test_accuracy": curve[-1], "test_loss": curve[-1], "selected_test_accuracy": 0.5}
             rows.append({**config, **curves, **kept, **end, "stopped": arm == stopped, "updates": 9 * length})
         frames.append(pd.DataFrame(rows))
     rates, batches = frames
-    long = rates.iloc[:1].assign(epochs=48, step_epochs=8)
+    whole = [np.arange(1.0, 49.0).tolist()]  # one row's
+    long = rates.iloc[:1].assign(
+        epochs=48, step_epochs=8, updates=480, test_accuracy=0.9, **dict.fromkeys(CURVES, whole)
+    )
     return pd.concat([rates, long], ignore_index=True), batches
 
 
@@ -256,6 +259,8 @@ def test_a_run_that_stopped_early_is_summarised_and_drawn(stopped):
     rates, batches = made_up_runs(stopped)
     summary = p4_3.summarise(rates)
     assert {arm for arm, row in summary["test_accuracy"].items() if row["n"] == 0} == {stopped} & set(p4_3.ARMS)
+    assert summary["long"]["cycle_ends"]["validation_loss"] == [16, 32, 48]
+    assert summary["long"]["test_accuracy"] == 0.9 and summary["long"]["final_amplitude"] == GAMMA**480
     p4_3.draw(rates)
     p4_3.draw_long(rates)
     summary = p4_6.summarise(batches)
