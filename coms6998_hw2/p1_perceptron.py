@@ -74,10 +74,8 @@ def train(
 
     x (r, n, 2), y (r, n), orders (passes, n) the order of the points in each pass, w (r, 2) the start. At the kink,
     y (w . x) = a, the subgradient is taken from the sloping side: so the perceptron leaves w = 0, where it has
-    predicted nothing yet. A point at the origin moves nothing. Stops after a pass in which no weight vector moved,
-    since none can move again.
-    Returns the weights (r, 2), the number of updates (r,), and whether the last pass was free of them (r,), which
-    without any pass is not known: False.
+    predicted nothing yet. Stops after a pass in which no weight vector moved, since none can move again.
+    Returns the weights (r, 2), the number of updates (r,), and whether the last pass was free of them (r,).
     """
     (w1, w2), updates = w.T.copy(), np.zeros(len(x), dtype=int)
     converged = np.zeros(len(x), dtype=bool)
@@ -85,7 +83,7 @@ def train(
     for order in orders:
         before = updates.copy()
         for z1, z2 in signed[order]:
-            violated = (w1 * z1 + w2 * z2 <= a) & ((z1 != 0) | (z2 != 0))
+            violated = w1 * z1 + w2 * z2 <= a
             step = learning_rate * violated
             w1 += step * z1
             w2 += step * z2

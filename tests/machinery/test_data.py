@@ -1,6 +1,5 @@
 """Data sets: what is read is what the publisher made, and what is damaged or missing is named and left alone."""
 
-import ast
 import functools
 import gzip
 import hashlib
@@ -16,7 +15,6 @@ import threading
 
 import numpy as np
 import pytest
-from faults import fault
 from torchvision.datasets import CIFAR10, MNIST, FashionMNIST
 
 from utils import data
@@ -85,10 +83,6 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@fault(
-    "a data archive is truncated, bit-flipped, empty, a folder, a pipe, a link to itself",
-    "it is named, refused and kept",
-)
 def test_a_damaged_archive_is_named_refused_and_kept(tiny_mnist, damage):
     folder, _ = tiny_mnist
     path = folder / "MNIST" / "raw" / "train-images-idx3-ubyte.gz"
@@ -104,7 +98,6 @@ def test_a_damaged_archive_is_named_refused_and_kept(tiny_mnist, damage):
             data.resolve([{"dataset": "mnist"}], Options(preset=preset, data_dir=folder))
 
 
-@fault("there is no data and no network", "full: a sentence, status 1; quick: goes on with digits, and says so")
 def test_without_data_and_network_full_stops_and_quick_takes_digits(tiny_mnist, tmp_path, capsys):
     configs = [{"dataset": "mnist", "seed": 0}]
     empty = tmp_path / "empty"
@@ -160,27 +153,19 @@ def answer(server, content):
             connection.sendall(content)
 
 
-@fault("a mirror speaks no HTTP, breaks off, redirects to nonsense", "the next one is tried, as if it were unreachable")
-@pytest.mark.parametrize("kind", [*BROKEN, "no address", "behind a malformed proxy"])
+@pytest.mark.parametrize("kind", BROKEN)
 def test_after_a_broken_mirror_the_next_one_is_tried(kind, tiny_mnist, mirror, tmp_path, monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=answer, args=(server, BROKEN.get(kind, b"")), daemon=True).start()
+        threading.Thread(target=answer, args=(server, BROKEN[kind]), daemon=True).start()
         broken = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        if kind == "no address":
-            broken = "nonsense://[/"
-        if kind == "behind a malformed proxy":
-            broken = UNREACHABLE
-            monkeypatch.setenv("http_proxy", "http://[malformed")
-            monkeypatch.setenv("no_proxy", "localhost")
         monkeypatch.setattr(MNIST, "mirrors", [broken])
         configs = [{"dataset": "mnist"}]
         with pytest.raises(SystemExit, match=re.escape(broken)):
             data.resolve(configs, Options(preset="full", data_dir=tmp_path / "new"))
         assert data.resolve(configs, Options(preset="quick", data_dir=tmp_path / "new")) == [{"dataset": "digits"}]
-        if kind != "behind a malformed proxy":
-            monkeypatch.setattr(MNIST, "mirrors", [broken, mirror[0]])
-            images, _ = data.load("mnist", tmp_path / "new", train=True)
-            np.testing.assert_array_equal(images, tiny_mnist[1]["train-images-idx3-ubyte.gz"])
+        monkeypatch.setattr(MNIST, "mirrors", [broken, mirror[0]])
+        images, _ = data.load("mnist", tmp_path / "new", train=True)
+        np.testing.assert_array_equal(images, tiny_mnist[1]["train-images-idx3-ubyte.gz"])
 
 
 def test_digits_are_mnist_shaped():
@@ -232,16 +217,3 @@ def test_split_is_stratified_disjoint_complete_and_seeded():
     assert (np.bincount(labels[validation]) == 5).all()
     np.testing.assert_array_equal(validation, data.split(labels, 50, seed=3)[1])
     assert not np.array_equal(validation, data.split(labels, 50, seed=4)[1])
-
-
-@pytest.mark.parametrize(
-    "path", [*ROOT.glob("utils/*.py"), *ROOT.glob("*_*/*.py"), *ROOT.glob("report/*.py")], ids=lambda p: p.name
-)
-def test_nothing_from_outside_is_unpickled(path):
-    """CIFAR-10's archive is, by torchvision, after its MD5 sum; nothing here calls what runs a file's code."""
-    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-    imported = {alias.name.split(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {(node.module or "").split(".")[0] for node in nodes if isinstance(node, ast.ImportFrom)}
-    assert not imported & {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-    called = {ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)}
-    assert not called & {"eval", "exec", "torch.load", "np.load", "numpy.load", "pd.read_pickle"}

@@ -10,27 +10,13 @@ import time
 from xml.etree import ElementTree
 
 import pytest
-from faults import fault
 from matplotlib import image
-from sweeping import (
-    RESUME,
-    SWEEP,
-    complete,
-    everything,
-    finish,
-    paths,
-    readable,
-    results,
-    run,
-    start,
-    wait_for_records,
-)
+from sweeping import RESUME, SWEEP, complete, everything, finish, paths, readable, results, run, start, wait_for_records
 
 from utils.cli import ROOT
 from utils.records import read_record
 
 
-@fault("kill -9 at 10 random instants of a sweep", "every record is whole; the next start does what is missing")
 def test_kill_9_at_random_instants_of_a_sweep(tmp_path):
     started = time.monotonic()
     whole = complete(tmp_path / "whole", pause=0.005)
@@ -49,7 +35,6 @@ def test_kill_9_at_random_instants_of_a_sweep(tmp_path):
     assert not list((tmp_path / "killed").rglob(".*"))  # no temporary file is left
 
 
-@fault("kill -9 while the summary and the figure are written", "each is the old one or the new one, whole")
 def test_kill_9_while_a_figure_is_drawn(tmp_path):
     started = time.monotonic()
     complete(tmp_path, draw=True, runs=2, size=1000)
@@ -71,7 +56,6 @@ def test_kill_9_while_a_figure_is_drawn(tmp_path):
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@fault("Ctrl-C or SIGTERM during the runs, in one process or several", "status 130 or 143; a sentence how to resume")
 def test_an_interrupted_sweep_says_how_to_resume(tmp_path, workers, number, status):
     process = start(tmp_path, runs=1000, pause=0.05, workers=workers)
     wait_for_records(tmp_path, process)
@@ -82,7 +66,6 @@ def test_an_interrupted_sweep_says_how_to_resume(tmp_path, workers, number, stat
     assert "leaked" not in said
 
 
-@fault("the sweep is killed while its workers compute", "the workers end too")
 def test_workers_end_when_their_parent_is_killed(tmp_path):
     process = start(tmp_path, runs=1000, pause=0.05, workers=2)
     wait_for_records(tmp_path, process)
@@ -90,9 +73,6 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     process.communicate(timeout=20)  # returns only when every child has closed the shared pipes
 
 
-@fault(
-    "a worker is killed, for want of memory perhaps", "the run that kills it is named, status 1; the others are done"
-)
 def test_a_killed_worker_is_reported_and_the_others_go_on(tmp_path):
     status, said = finish(start(tmp_path, runs=6, size=100, workers=2, fault="kill"))
     assert status == 1 and "1 of 6 runs failed" in said and '"seed": 0' in said and "worker was killed" in said, said
@@ -100,7 +80,6 @@ def test_a_killed_worker_is_reported_and_the_others_go_on(tmp_path):
     assert sorted(results(tmp_path)) == [f"run{seed}.json" for seed in range(1, 6)]
 
 
-@fault("Ctrl-C while a figure is drawn or a summary written", "status 130; a sentence, and the records are kept")
 def test_an_interruption_between_the_runs_is_one_sentence(tmp_path):
     code = (
         "import os, signal, sys, sweep; from utils import plotting\n"

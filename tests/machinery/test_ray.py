@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from faults import fault
 from ray_cluster import RAY, Cluster, kill
 from sweep import LARGE
 from sweeping import RESUME, complete, finish, paths, readable, results, start, wait_for_records
@@ -51,7 +50,6 @@ def refused(driver, output, *words):
     assert status == 1 and readable(said) and all(word in said for word in words) and not paths(output), said
 
 
-@fault("Ray: the driver is killed", "what is recorded is not run again; a new start does the rest")
 def test_a_killed_driver_started_again_runs_only_what_has_no_record(cluster, alone, tmp_path):
     driver = drive(cluster, tmp_path)
     wait_for_records(tmp_path, driver, 6)
@@ -77,7 +75,6 @@ def test_a_script_that_computes_with_torch_gives_the_same_bits(cluster, tmp_path
     assert outputs[0] == outputs[1] and outputs[0]["relu_he_20_layers_seed0"]["train_loss"]
 
 
-@fault("Ray: a run raises an error, or kills its worker every time", "it is named, status 1; the others are recorded")
 @pytest.mark.parametrize(("cause", "named"), [("raise", "MemoryError: out of memory"), ("kill", "WorkerCrashedError")])
 def test_a_run_that_cannot_end_is_reported_with_its_config(cluster, tmp_path, cause, named):
     status, said = finish(drive(cluster, tmp_path, runs=4, pause=0, fault=cause), 120)
@@ -85,7 +82,6 @@ def test_a_run_that_cannot_end_is_reported_with_its_config(cluster, tmp_path, ca
     assert list(results(tmp_path)) == ["run1.json", "run2.json", "run3.json"]
 
 
-@fault("Ray: a run takes more memory than there is", "it is named, status 1; the others are recorded")
 def test_a_worker_out_of_memory_is_reported_with_its_config(tmp_path):
     sizes = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     total, free = (int(sizes[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))
@@ -99,7 +95,6 @@ def test_a_worker_out_of_memory_is_reported_with_its_config(tmp_path):
     assert list(results(tmp_path)) == ["run1.json", "run2.json", "run3.json"]
 
 
-@fault("Ray: SIGTERM to the driver", "status 143, and a sentence how to resume")
 def test_interrupting_the_driver_says_how_to_resume(cluster, tmp_path):
     driver = drive(cluster, tmp_path, runs=500, pause=0.1)
     wait_for_records(tmp_path, driver, 2)
@@ -108,7 +103,6 @@ def test_interrupting_the_driver_says_how_to_resume(cluster, tmp_path):
     assert status == 143 and RESUME in said, said
 
 
-@fault("Ray: a node is killed in the middle", "its runs go elsewhere; the results are the same")
 def test_the_sweep_ends_complete_and_correct_when_a_node_is_killed(cluster, alone, tmp_path):
     driver = drive(cluster, tmp_path)
     wait_for_records(tmp_path, driver, 6)
@@ -117,18 +111,15 @@ def test_the_sweep_ends_complete_and_correct_when_a_node_is_killed(cluster, alon
     assert status == 0 and results(tmp_path) == alone, said
 
 
-@fault("Ray: nobody answers at the address", "a sentence, status 1, nothing run")
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "no.such.host.invalid:6379", "nonsense", "..:80", f"{'x' * 70}:1"])
 def test_a_wrong_address_is_one_sentence(tmp_path, address):
     refused(start(tmp_path, "--ray", address, runs=1), tmp_path, f"--ray {address}: n", "nothing was run")
 
 
-@fault("Ray: --device cuda on a cluster without a GPU", "a sentence, status 1, nothing run")
 def test_a_cluster_without_gpus_is_told_from_one_with_them(cluster, tmp_path):
     refused(drive(cluster, tmp_path, "--device", "cuda"), tmp_path, "--device cuda needs a GPU")
 
 
-@fault("Ray: someone without the token", "a sentence, status 1, nothing run")
 def test_without_the_token_nobody_joins(cluster, tmp_path):
     refused(start(tmp_path, "--ray", cluster.address, runs=1), tmp_path, "no Ray cluster could be joined")
 

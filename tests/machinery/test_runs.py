@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import sweep
-from faults import fault
 from scipy import stats
 
 from utils.cli import Options
@@ -54,9 +53,6 @@ def test_a_recorded_run_is_not_run_again_and_a_changed_one_is(options):
     assert len(ran) == 2 and frame.value.tolist() == [2] and len(records(options)) == 1
 
 
-@fault(
-    "`--fresh` is interrupted", "the same command without it redoes the rest; old records are set aside until replaced"
-)
 def test_an_interrupted_fresh_start_goes_on_without_it(options):
     configs, folder = [{"seed": seed} for seed in range(3)], options.results_dir / "stem"
     run_all("stem", lambda config: {**CPU, "code": "old"}, configs, options)
@@ -107,14 +103,12 @@ def test_later_runs_depend_on_the_results_so_far_and_all_are_fresh_once(options)
 
 
 @pytest.mark.parametrize("folder", ["/dev/null/x", "/proc/x"])
-@fault("the results folder cannot be made", "a sentence before anything is run, status 1")
 def test_a_folder_that_cannot_be_written_is_named_before_anything_runs(folder):
     with pytest.raises(SystemExit, match=f"{folder}.*cannot be written"):
         run_all("stem", lambda config: pytest.fail("it ran"), [{"seed": 0}], Options(output=Path(folder)))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-@fault("a run raises an error", "the others are recorded; its config and the error are shown, status 1")
 def test_a_run_that_raises_does_not_take_the_others_along(options, capsys, workers):
     with pytest.raises(SystemExit) as stopped:
         run_all("stem", divide, [{"x": x, "seed": 0} for x in (1, 0, 2)], options, workers=workers)
@@ -148,7 +142,6 @@ NONSENSE = [
 
 
 @pytest.mark.parametrize("nonsense", NONSENSE)
-@fault("a record is empty, edited into nonsense, or of another config", "it does not count, and is run again")
 def test_a_record_of_nonsense_is_run_again(options, nonsense):
     path = options.results_dir / "stem" / "seed=0.json"
     path.parent.mkdir(parents=True)
@@ -253,7 +246,6 @@ def test_a_config_that_a_record_cannot_hold_is_refused_before_anything_runs(opti
         run_all("stem", lambda config: pytest.fail("it ran"), [{"seed": 0}, {**NO_CONFIGS[kind], "seed": 1}], options)
 
 
-@fault("a run returns no usable result", "it is named with its config, the others are recorded, status 1")
 @pytest.mark.parametrize("kind", NO_RESULTS)
 def test_a_result_that_a_record_cannot_hold_does_not_take_the_others_along(options, kind):
     runs = [{"x": 1, "seed": seed} for seed in range(3)]

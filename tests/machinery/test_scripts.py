@@ -9,7 +9,6 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
-from faults import fault
 from smallest import OF_OTHERS, SCRIPTS
 from sweeping import run
 
@@ -55,7 +54,6 @@ def contents(folder):
     return {path.relative_to(folder): path.read_bytes() for path in files}
 
 
-@fault("MPLBACKEND, TF_USE_LEGACY_KERAS or KERAS_BACKEND are set, as in a notebook", "as anywhere, to the byte")
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_a_script_runs_from_another_folder_redraws_the_same_and_repeats_its_records(script, tmp_path, dataset):
     flags = ["--output", tmp_path / "out"]

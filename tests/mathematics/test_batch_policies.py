@@ -3,14 +3,13 @@
 import doctest
 from collections import Counter
 
-import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from coms6998_hw2.problem_4 import batch_policies as policies
 from coms6998_hw2.problem_4 import batch_sampler
-from coms6998_hw2.problem_4.batch_policies import cyclical_batch_size, cyclical_rates, sizes_by_epoch
+from coms6998_hw2.problem_4.batch_policies import cyclical_batch_size, sizes_by_epoch
 from coms6998_hw2.problem_4.batch_sampler import cyclical_batch_sampler
 
 
@@ -29,30 +28,6 @@ def test_the_amplitude_shrinks_towards_the_largest_batch_or_the_smallest():
     shrinking = [cyclical_batch_size(n, **choices, trajectory="shrinking") for n in (0, 500, 1500, 9500)]
     assert 64 < growing[0] < growing[1] < growing[2] < 1024 and growing[2] > 1000
     assert shrinking[0] == 64 and 1024 > shrinking[1] > shrinking[2] > shrinking[3] and shrinking[3] < 70
-
-
-def test_the_growing_batchs_noise_rises_and_decays_with_the_cyclical_rates():
-    """With g = eps N / B, a batch B at a fixed rate has the noise of a rate eps B_0 / B at a fixed batch B_0.
-
-    Both trajectories start at the least noise, rise, and decay towards it, and peak at the same samples; but the
-    batch's amplitude is one of logarithms, so that its peaks are the powers, not the parts, of the range's ratio.
-    """
-    updates, step = 600, 100
-    rate = cyclical_rates(updates, lr_min=1e-3, lr_max=1e-2, cycle=2 * step, gamma=0.05 ** (1 / updates))
-    batch = np.array(
-        [
-            cyclical_batch_size(n, b_min=100, b_max=1000, cycle=2 * step, decay=0.05 ** (1 / updates), multiple=1)
-            for n in range(updates)
-        ]
-    )
-    noise = 1000 * 1e-3 / batch
-    for start in (0, 200, 400):
-        assert np.argmax(noise[start : start + 200]) == pytest.approx(np.argmax(rate[start : start + 200]), abs=3)
-    assert noise[0] == pytest.approx(rate[0]) and noise.max() < 1.05 * rate.max()
-    for peak in (100, 300, 500):
-        assert (
-            noise[peak] == pytest.approx(1e-3 * 10 ** (0.05 ** (peak / updates)), rel=0.02) and noise[peak] < rate[peak]
-        )
 
 
 def test_linear_cycles_are_bs_schedulers():

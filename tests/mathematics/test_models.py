@@ -5,25 +5,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from coms6998_hw2.models import LeNet5, MiniGoogLeNet, batch_norms
-
-
-def size(model):
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-@pytest.mark.parametrize(
-    ("options", "extra"),
-    [
-        ({}, 0),
-        ({"dropout": True}, 0),
-        ({"batch_norm": True}, 2 * (6 + 16 + 120 + 84)),
-        ({"batch_norm": True, "batch_norm_input": True, "dropout": True}, 2 * (1 + 6 + 16 + 120 + 84)),
-    ],
-)
-def test_lenet5_has_its_61706_parameters_and_those_of_batch_norm(options, extra):
-    assert size(LeNet5(**options)) == 61_706 + extra
 
 
 def test_lenet5_layer_by_layer():
@@ -53,28 +37,10 @@ def test_where_batch_norm_and_dropout_stand():
     assert list(batch_norms(LeNet5(batch_norm=True, batch_norm_input=True))) == ["input", "c1", "c3", "c5", "f6"]
 
 
-CHANNELS_AND_SIDES = [(96, 32), (64, 32), (80, 32), *[(160, 15)] * 4, (144, 15), (240, 7), *[(336, 7)] * 2, (336, 1)]
-STAGES = [*((channels, side, side) for channels, side in CHANNELS_AND_SIDES), (336,), (336,), (10,)]
-
-
-def test_mini_googlenet_has_the_posts_size_shapes_and_work():
-    model, x = MiniGoogLeNet().eval(), torch.randn(2, 1, 32, 32)
-    shapes, operations = [], []
-    assert size(model) == 1_649_386
-
-    def count(module, _, output):
-        weights = module.weight[0].numel()
-        operations.append(weights * output[0].numel())
-
-    for module in model.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            module.register_forward_hook(count)
-    with torch.no_grad():
-        for stage in model.stages:
-            x = stage(x)
-            shapes.append(tuple(x.shape[1:]))
-    assert shapes == STAGES
-    assert sum(operations) == pytest.approx(232.8e6, rel=5e-4)
+def test_mini_googlenets_work_is_the_posts():
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        MiniGoogLeNet().eval()(torch.randn(1, 1, 32, 32))
+    assert counter.get_total_flops() == pytest.approx(2 * 232.8e6, rel=5e-4)  # a multiply-add is two
 
 
 def test_mini_googlenet_is_the_posts_keras_network():

@@ -5,21 +5,16 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import pandas as pd
-import pytest
 
 from ist597_norms import p1_compare_norms as p1
 from ist597_norms.norm_intervals import best_steps
 
 
-@pytest.fixture(scope="module")
-def diverged():
+def test_weights_without_a_direction_end_a_run_with_nan():
     config = {**p1.base_config("quick", "fashion_mnist"), "dataset": "digits", "images": 300, "epochs": 3}
     config |= {"mode": "weight", "learning_rate": 1e20}
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # a run sets TensorFlow's threads, once in a process
-        return pool.submit(p1.run, config).result()
-
-
-def test_weights_without_a_direction_end_a_run_with_nan(diverged):
+        diverged = pool.submit(p1.run, config).result()
     assert [len(diverged[key]) for key in ("train_loss", "validation_loss", "validation_accuracy")] == [3, 3, 3]
     assert math.isnan(diverged["validation_accuracy"][-1]) and math.isnan(diverged["test_accuracy"])
     assert len(diverged["active"]) == 4 and not math.isnan(diverged["active"][0][0])

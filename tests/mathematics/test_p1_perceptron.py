@@ -96,29 +96,6 @@ def test_exact_accuracy_takes_any_shape():
     assert exact_accuracy(w).shape == (3, 4) and exact_accuracy(w)[1, 2] == exact_accuracy(w[1, 2])
 
 
-def test_points_on_the_line_are_negative():
-    assert predict(np.array([[1.0, -1.0]]), np.array([[0.3, 0.3]]))[0, 0] == -1
-
-
-def test_without_a_pass_nothing_has_moved_and_convergence_is_not_known():
-    x, y = sample(5, np.random.default_rng(0))
-    start = np.ones((1, 2))
-    orders = np.empty((0, 5), dtype=int)
-    w, updates, converged = train(x[None], y[None], 0.0, learning_rate=1.0, orders=orders, w=start)
-    assert np.array_equal(w, start) and updates.tolist() == [0] and converged.tolist() == [False]
-
-
-@pytest.mark.parametrize("a", [0.0, 1.0])
-def test_a_point_at_the_origin_does_not_keep_training_from_its_end(a):
-    rng = np.random.default_rng(0)
-    x, y = sample(20, rng)
-    apart = np.abs(x[:, 0] - x[:, 1]) > 0.1  # so that 1,000 passes are enough
-    x, y = np.concatenate([x[apart], np.zeros((1, 2))]), np.append(y[apart], -1.0)
-    orders = passes(len(x), 1000, rng)
-    _, _, converged = train(x[None], y[None], a, learning_rate=1.0, orders=orders, w=np.zeros((1, 2)))
-    assert converged.tolist() == [True]
-
-
 def test_points_that_no_line_separates_have_no_maximum_margin():
     x, y = np.array([[1.0, 0.0], [2.0, 0.0], [0.5, 1.0]]), np.array([1.0, -1.0, 1.0])
     with pytest.warns(ConvergenceWarning), pytest.raises(ValueError, match="no line through the origin"):

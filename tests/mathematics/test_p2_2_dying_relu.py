@@ -89,9 +89,8 @@ def test_initial_distributions():
     reference = torch.cat([nn.Linear(8, 8).weight.detach().flatten() for _ in range(400)])
     assert default[1][0].abs().max().item() == pytest.approx(reference.abs().max().item(), rel=0.01)
     assert default[1][0].std().item() == pytest.approx(reference.std().item(), rel=0.02)
-    rai = torch.cat(
-        [torch.cat([w, b[:, None]], dim=1) for w, b in ensemble.draw_layers(8, 1, "rai", 0, range(400))[:1]], 1
-    )
+    weight, bias = ensemble.draw_layers(8, 1, "rai", 0, range(400))[0]
+    rai = torch.cat([weight, bias[:, None]], dim=1)
     # Input 1: each unit has two entries, one N(0, 0.6007^2), one Beta(2, 1) of mean 2/3 and second moment 1/2.
     assert rai.square().mean().item() == pytest.approx((0.6007**2 + 0.5) / 2, rel=0.05)
     assert rai.mean().item() == pytest.approx(1 / 3, rel=0.05)
@@ -148,9 +147,8 @@ def test_evaluate_tells_the_kinds_apart():
     evaluated = {name: ensemble.evaluate(layers, 0.0, "abs") for name, layers in cases.items()}
     assert evaluated["alive"]["r2"][0] == pytest.approx(1) and evaluated["alive"]["range"][0] == pytest.approx(1)
     assert evaluated["collapsed"]["range"][0] == 0 and evaluated["collapsed"]["value"][0] == pytest.approx(1.3)
-    assert evaluated["half"]["left_range"][0] == 0 and evaluated["half"]["right_range"][0] == pytest.approx(
-        0.55, rel=0.01
-    )
+    assert evaluated["half"]["left_range"][0] == 0
+    assert evaluated["half"]["right_range"][0] == pytest.approx(0.55, rel=0.01)
     for name, values in evaluated.items():
         assert problem.kinds(values["r2"], values["left_range"], values["right_range"]).tolist() == [name]
 
@@ -208,16 +206,3 @@ def test_compiled_or_not_the_networks_are_the_same(compiler, tmp_path):
     if compiler:
         assert "compiled False" in done.stdout and done.stderr.count("torch.compile does not work here") == 1
         assert "Traceback" not in done.stderr
-
-
-def test_a_function_that_fails_fails_compiled_too():
-    def broken(x):
-        raise ValueError("its own error")
-
-    with pytest.raises(ValueError, match="its own error"):
-        ensemble.compile_or_explain(broken)[0](torch.ones(1))
-
-
-def test_an_unknown_initialization_is_answered_with_the_choices():
-    with pytest.raises(ValueError, match=r"'xavier'.*he, glorot, pytorch, rai"):
-        ensemble.draw_layers(2, 2, "xavier", 0, range(1))

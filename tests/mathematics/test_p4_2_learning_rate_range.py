@@ -212,10 +212,8 @@ def test_lr_min_and_lr_max_are_the_range_tests_to_one_digit():
     summary = p42.summarise(made_up_runs(RATES))
     tested = made_up_runs(RATES).iloc[-1]
     low, high = falling_range(tested.rates, debiased_average(tested.losses))
-    assert (summary["continuous"]["lr_min"]["mean"], summary["continuous"]["lr_max"]["mean"]) == (
-        pytest.approx(low),
-        pytest.approx(high),
-    )
+    continuous = summary["continuous"]
+    assert (continuous["lr_min"]["mean"], continuous["lr_max"]["mean"]) == pytest.approx((low, high))
     assert summary["lr_min"] == float(f"{low:.0e}") and summary["lr_max"] == float(f"{high:.0e}")
     reading = summary["candidates_reading"]
     assert (reading["lr_min"], reading["lr_max"]) == falling_range(RATES, ramp(RATES))

@@ -15,6 +15,7 @@ from coms6998_hw2.problem_4.range_rules import batch_size_range
 from coms6998_hw2.problem_4.training import CURVES
 from utils.cli import Options
 from utils.records import read_runs
+from utils.runs import run_all
 
 LOW, HIGH, GAMMA = 1e-5, 1e-2, 0.99994
 
@@ -104,24 +105,23 @@ def test_the_batch_size_range_is_where_the_loss_rises():
         batch_size_range(sizes, np.full(8, 2.3))
 
 
-def made_up_candidates(losses_by_seed):
+def made_up_candidates(losses):
     rows = []
-    for seed, losses in enumerate(losses_by_seed):
-        for size, loss in zip((64, 128, 256, 512), losses, strict=True):
-            updates = np.linspace(3, loss, 2048 // size)
-            rows.append({"batch_size": size, "seed": seed, "batch_loss": [3.0, loss], "update_losses": updates})
+    for size, loss in zip((64, 128, 256, 512), losses, strict=True):
+        updates = np.linspace(3, loss, 2048 // size)
+        rows.append({"batch_size": size, "seed": 0, "batch_loss": [3.0, loss], "update_losses": updates})
     return pd.DataFrame(rows)
 
 
 def test_the_batch_size_range_is_read_off_the_last_losses():
-    swept = made_up_candidates([[0.5, 1.0, 2.0, 2.3]])
+    swept = made_up_candidates([0.5, 1.0, 2.0, 2.3])
     assert p4_4.reading(swept[::-1]) == batch_size_range([64, 128, 256, 512], [0.5, 1.0, 2.0, 2.3])
     with pytest.raises(ValueError, match=r"cannot be read off these batch sizes: the loss never falls"):
-        p4_4.reading(made_up_candidates([[2.3, 2.3, 2.3, 2.3]]))
+        p4_4.reading(made_up_candidates([2.3, 2.3, 2.3, 2.3]))
 
 
 def test_sizes_are_compared_after_the_updates_that_they_have_made():
-    swept = made_up_candidates([[0.5, 1.0, 2.0, 2.3]])
+    swept = made_up_candidates([0.5, 1.0, 2.0, 2.3])
     assert p4_4.update_levels(swept) == [4, 8, 16]  # what 512, 256 and 128 make; 64 alone makes 32
     level = p4_4.at_equal_updates(swept, 8)
     assert set(level["loss"]) == {"64", "128", "256"} and level["updates"] == 8
@@ -221,12 +221,6 @@ def test_the_accuracy_around_the_peak_of_a_cycle():
     assert p4_3.around_peak(runs, 2) == [0.4, 0.5, 0.7]  # which the second run, stopped before, does not reach
 
 
-@pytest.mark.parametrize(("script", "needed"), [(p4_3, "p4_2_learning_rate_range"), (p4_6, p4_3.STEM)])
-def test_without_the_other_scripts_summary_one_sentence_says_what_to_run(script, needed, tmp_path):
-    with pytest.raises(SystemExit, match=rf"{needed}\.json is missing: run the script {needed}\.py"):
-        script.main(["--preset", "quick", "--output", str(tmp_path)])
-
-
 def made_up_runs(stopped):
     """Return the table of all arms of 4.3 and of 4.6, as run_all does: made-up curves, the `stopped` arm ends early.
 
@@ -275,8 +269,6 @@ def test_a_run_that_stopped_early_is_summarised_and_drawn(stopped):
 
 def test_the_rates_runs_that_46_reads_are_those_of_the_protocol(tmp_path):
     """A longer run of the same arm lies in the same folder; and without any run one sentence says what to do."""
-    from utils.runs import run_all
-
     options = Options(output=tmp_path)
     configs = [{"arm": "cyclical", "epochs": epochs, "seed": seed} for epochs in (12, 48) for seed in (1, 0)]
     run_all(
