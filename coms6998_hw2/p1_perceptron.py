@@ -183,28 +183,24 @@ def summarise(frame: pd.DataFrame) -> dict:
     """Return the report's numbers: accuracies, their difference, disagreement between training sets, variations."""
     at_all_sizes = frame[frame.variation == "none"]
     main = at_all_sizes[at_all_sizes.train_size == TRAIN_SIZE].set_index("criterion")
-    protocol = frame.iloc[0]
-    summary: dict[str, Any] = {
-        "protocol": {key: protocol[key] for key in ("training_sets", "passes", "learning_rate", "test_size")},
-        "difference": mean_interval(hinge_minus_perceptron(main.accuracy)),
-        "difference_disagreement": mean_interval(hinge_minus_perceptron(main.disagreement)),
-        "test": signed_rank_test(main.accuracy),
-        "gap_to_maximum_margin": {},
-        "sizes": {},
-        "variations": {},
-    }
-    for criterion, row in main.iterrows():
-        summary[criterion] = describe(row)
-    exact = main.exact_accuracy.map(np.array)
-    for criterion in CRITERIA:
-        summary["gap_to_maximum_margin"][criterion] = mean_interval(exact["maximum margin"] - exact[criterion])
+    varied, protocol = frame[frame.variation != "none"], frame.iloc[0]
+    change, exact = hinge_minus_perceptron(main.accuracy), main.exact_accuracy.map(np.array)
     of_novikoff = np.array(main.updates["perceptron"]) / main.novikoff["maximum margin"]
-    summary["largest_share_of_novikoff"] = of_novikoff.max()
-    for train_size, rows in at_all_sizes.groupby("train_size", sort=False):
-        summary["sizes"][str(train_size)] = compare(rows)
-    for variation, rows in frame[frame.variation != "none"].groupby("variation", sort=False):
-        summary["variations"][variation] = compare(rows)
-    return summary
+    return {
+        "protocol": {key: protocol[key] for key in ("training_sets", "passes", "learning_rate", "test_size")},
+        **{criterion: describe(row) for criterion, row in main.iterrows()},
+        "difference": mean_interval(change),
+        "difference_disagreement": mean_interval(hinge_minus_perceptron(main.disagreement)),
+        "test": {
+            "wilcoxon_p": stats.wilcoxon(np.rint(change * TEST_SIZE)).pvalue,
+            "hinge_better": np.mean(change > 0),
+            "perceptron_better": np.mean(change < 0),
+        },
+        "gap_to_maximum_margin": {name: mean_interval(exact["maximum margin"] - exact[name]) for name in CRITERIA},
+        "largest_share_of_novikoff": of_novikoff.max(),
+        "sizes": {str(size): compare(rows) for size, rows in at_all_sizes.groupby("train_size", sort=False)},
+        "variations": {name: compare(rows) for name, rows in varied.groupby("variation", sort=False)},
+    }
 
 
 def describe(row: pd.Series) -> dict:
@@ -240,16 +236,6 @@ def compare(rows: pd.DataFrame) -> dict:
 def hinge_minus_perceptron(column: pd.Series) -> np.ndarray:
     """Return the difference of a number, training set by training set (or pair by pair)."""
     return np.array(column["hinge"]) - column["perceptron"]
-
-
-def signed_rank_test(column: pd.Series) -> dict:
-    """Return Wilcoxon's p of hinge minus perceptron, and how often each is better."""
-    change = hinge_minus_perceptron(column)
-    return {
-        "wilcoxon_p": stats.wilcoxon(np.rint(change * TEST_SIZE)).pvalue,
-        "hinge_better": np.mean(change > 0),
-        "perceptron_better": np.mean(change < 0),
-    }
 
 
 def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:

@@ -195,7 +195,6 @@ def describe(rows: pd.DataFrame, depth: int) -> dict:
         "saturated": [mean_interval(layer) for layer in floats(rows.saturated).T],
         "dead_units": [mean_interval(layer) for layer in floats(rows.dead_units).T],
         "train_loss": mean_interval(loss),
-        "train_accuracy": mean_interval(floats(rows.train_accuracy)[:, -1]),
         "diverged": int(np.isnan(loss).sum()),
     }
 

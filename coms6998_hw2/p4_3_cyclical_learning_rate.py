@@ -44,19 +44,12 @@ STEP_EPOCHS, LONG_STEP_EPOCHS, CYCLES = 2, 8, 3
 # leaves 54% after these 12 epochs. Chosen after a first run, whose amplitude fell to 5%, had ended under-trained.
 GAMMA = 0.99994
 SEEDS = 3  # how many of each arm are recorded; of the long run one
-ARMS = {
-    "cyclical": "cyclical, decaying",
-    "triangular": "cyclical, not decaying",
-    "one_cycle": "one cycle",
-    "constant_lr_max": f"constant, {plotting.LR_MAX}",
-    "constant_lr_min": f"constant, {plotting.LR_MIN}",
-}
-COLORS = {
-    "cyclical": plotting.BLUE,
-    "triangular": plotting.SKY,
-    "one_cycle": plotting.GREEN,
-    "constant_lr_max": plotting.VERMILION,
-    "constant_lr_min": plotting.BLACK,
+ARMS = {  # the label and the color of each
+    "cyclical": ("cyclical, decaying", plotting.BLUE),
+    "triangular": ("cyclical, not decaying", plotting.SKY),
+    "one_cycle": ("one cycle", plotting.GREEN),
+    "constant_lr_max": (f"constant, {plotting.LR_MAX}", plotting.VERMILION),
+    "constant_lr_min": (f"constant, {plotting.LR_MIN}", plotting.BLACK),
 }
 PRESETS: dict[str, Any] = {
     "full": {
@@ -66,13 +59,7 @@ PRESETS: dict[str, Any] = {
         "images": 60_000,
         "batch_size": BATCH_SIZE,
     },
-    "quick": {
-        "seeds": 1,
-        "step_epochs": 1,
-        "long_step_epochs": 2,
-        "images": 100,
-        "batch_size": 16,
-    },
+    "quick": {"seeds": 1, "step_epochs": 1, "long_step_epochs": 2, "images": 100, "batch_size": 16},
 }
 
 
@@ -223,10 +210,10 @@ def draw(frame: pd.DataFrame) -> plotting.Figure:
     cyclical = frame[frame.arm == "cyclical"]
     show_curves(axes[0], cyclical)
     for arm, rows in frame.groupby("arm", sort=False):
-        color = COLORS[arm]
+        label, color = ARMS[arm]
         planned = recorded_plan(plan, rows.iloc[0])
         rates = np.concatenate([epoch_rates for _, epoch_rates in planned])
-        axes[1, 0].plot(np.linspace(0, len(planned), len(rates)), rates, color=color, label=ARMS[arm])
+        axes[1, 0].plot(np.linspace(0, len(planned), len(rates)), rates, color=color, label=label)
         errors = [1 - floats(curve) for curve in rows.validation_accuracy]
         plotting.show_seeds(axes[1, 1], errors, color, first=1, style="-")
     axes[1, 0].set_ylabel("learning rate")
@@ -255,7 +242,7 @@ def show_curves(axes: np.ndarray, rows: pd.DataFrame) -> None:
     for ax, name in zip(axes, ("loss", "accuracy"), strict=True):
         for part, style in (("train", "--"), ("validation", "-")):
             curves = rows[f"{part}_{name}"]
-            plotting.show_seeds(ax, curves, COLORS["cyclical"], first=1, style=style, label=part)
+            plotting.show_seeds(ax, curves, ARMS["cyclical"][1], first=1, style=style, label=part)
         ax.set_ylabel(name)
         mark_cycles(ax, rows)
     axes[0].set_yscale("log")

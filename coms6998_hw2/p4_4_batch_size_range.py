@@ -26,16 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from coms6998_hw2.problem_4.automatic_batch_size import (
-    BEHIND,
-    WINDOWS,
-    automatic_range,
-    falling_behind,
-    gradient_lengths,
-    growing_batch_test,
-    noise_scale,
-    power_of_two,
-)
+from coms6998_hw2.problem_4 import automatic_batch_size as algorithm
 from coms6998_hw2.problem_4.batch_figures import draw, draw_algorithm, draw_noise
 from coms6998_hw2.problem_4.range_rules import batch_size_range, loss_at
 from coms6998_hw2.problem_4.training import MICRO_BATCH, Training, after_the_last_epoch, batch_sizes, constant_plan
@@ -62,14 +53,7 @@ PRESETS: dict[str, Any] = {
         "images": 60_000,
         "noise_steps": NOISE_STEPS,
     },
-    "quick": {
-        "seeds": 1,
-        "sizes": [8, 16, 32, 64],
-        "micro_batch": 8,
-        "epochs": 2,
-        "images": 150,
-        "noise_steps": 2,
-    },
+    "quick": {"seeds": 1, "sizes": [8, 16, 32, 64], "micro_batch": 8, "epochs": 2, "images": 150, "noise_steps": 2},
 }
 
 
@@ -100,15 +84,15 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     """Train with one batch size, with a growing one, or measure the noise scale between epochs."""
     training = Training(config, options)
     if config["part"] == "range":
-        return {**growing_batch_test(training, config), **training.environment}
+        return {**algorithm.growing_batch_test(training, config), **training.environment}
     images = len(training.training_indices)
     plan = constant_plan(images, config["batch_size"], config["learning_rate"], config["epochs"])
     if config["part"] == "candidate":
         return training.follow(plan, keep_updates=True)
-    lengths = [gradient_lengths(training, config)]
+    lengths = [algorithm.gradient_lengths(training, config)]
     for epoch in plan:
         training.epoch(*epoch)
-        lengths.append(gradient_lengths(training, config))
+        lengths.append(algorithm.gradient_lengths(training, config))
     return {"lengths": lengths, **training.environment}
 
 
@@ -125,17 +109,16 @@ def summarise(frame: pd.DataFrame, rate_summary: dict) -> dict:
     low, high = readings[0]  # which 4.6's runs take, whatever further seeds read
     noise = [noise_over_seeds(lengths, first.images) for lengths in zip(*noises.lengths, strict=True)]
     stop = geometric_interval(stops(frame[frame.part == "range"], swept[swept.batch_size == smallest]))
-    automatic = automatic_range(stop["mean"], noise[-1]["mean"], smallest, largest)
+    automatic = algorithm.automatic_range(stop["mean"], noise[-1]["mean"], smallest, largest)
     return {
         "protocol": {
             "dataset": first.dataset,
-            "images": first.images,
             "epochs": first.epochs,
             "lr_min": first.learning_rate,
             "micro_batch": first.micro_batch,
             "largest": largest,
-            "windows": WINDOWS,
-            "behind": BEHIND,
+            "windows": algorithm.WINDOWS,
+            "behind": algorithm.BEHIND,
             "noise_batch": noises.lengths.iloc[0][0]["b_big"],
         },
         "candidates": candidates,
@@ -145,8 +128,8 @@ def summarise(frame: pd.DataFrame, rate_summary: dict) -> dict:
             "b_min": [b_min for b_min, _ in readings.values()],
             "b_max": [b_max for _, b_max in readings.values()],
         },
-        "b_min": power_of_two(low, smallest, largest),
-        "b_max": power_of_two(high, smallest, largest),
+        "b_min": algorithm.power_of_two(low, smallest, largest),
+        "b_max": algorithm.power_of_two(high, smallest, largest),
         "noise_scale": noise,
         "range_stop": stop,
         "automatic": {"b_min": automatic[0], "b_max": automatic[1]},
@@ -206,7 +189,7 @@ def noise_over_seeds(lengths: tuple[dict, ...], images: int) -> dict:
 
     One beyond the number of images, infinity too, counts as that number: no batch is larger.
     """
-    scales = [noise_scale(seed["small"], seed["big"], seed["b_small"], seed["b_big"]) for seed in lengths]
+    scales = [algorithm.noise_scale(seed["small"], seed["big"], seed["b_small"], seed["b_big"]) for seed in lengths]
     return geometric_interval(np.minimum(scales, images))
 
 
@@ -218,7 +201,7 @@ def stops(tests: pd.DataFrame, constant: pd.DataFrame) -> list[float]:
         beside = constant.loc[test.seed]
         sizes = np.tile(batch_sizes(sum(test.sizes) // test.epochs, int(beside.batch_size)), test.epochs)
         losses = np.array(test.losses, float)
-        batches.append(falling_behind(test.sizes, losses, np.array(test.asked), sizes, beside.update_losses))
+        batches.append(algorithm.falling_behind(test.sizes, losses, np.array(test.asked), sizes, beside.update_losses))
     return batches
 
 

@@ -39,23 +39,14 @@ from utils.runs import sweep
 STEM = "p4_6_cyclical_batch_size"
 RATE_STEM, BATCH_STEM = "p4_3_cyclical_learning_rate", "p4_4_batch_size_range"
 RATE_ARM = "cyclical_learning_rate"  # question 4.3's cyclical arm, as it is called here
-ARMS = {
-    RATE_ARM: "rate, Question 4.3",
-    "cyclical_batch_size": f"batch, growing, at {plotting.LR_MIN}",  # the assignment's
-    "opposite": f"batch, shrinking, at {plotting.LR_MIN}",
-    "matched": f"batch, growing, at {plotting.LR_MAX}",  # with the noise of the next one at every sample
-    "matched_rate": "rate, equal noise",
-    "matched_opposite": f"batch, shrinking, at {plotting.LR_MAX}",
-    "equal_updates": "rate, squeezed",  # question 4.3's policy in as many updates as the growing batch makes
-}
-COLORS = {
-    RATE_ARM: plotting.BLUE,
-    "cyclical_batch_size": plotting.VERMILION,
-    "opposite": plotting.ORANGE,
-    "matched": plotting.PURPLE,
-    "matched_rate": plotting.SKY,
-    "matched_opposite": plotting.BLACK,
-    "equal_updates": plotting.GREEN,
+ARMS = {  # the label and the color of each
+    RATE_ARM: ("rate, Question 4.3", plotting.BLUE),
+    "cyclical_batch_size": (f"batch, growing, at {plotting.LR_MIN}", plotting.VERMILION),  # the assignment's
+    "opposite": (f"batch, shrinking, at {plotting.LR_MIN}", plotting.ORANGE),
+    "matched": (f"batch, growing, at {plotting.LR_MAX}", plotting.PURPLE),  # the next one's noise at every sample
+    "matched_rate": ("rate, equal noise", plotting.SKY),
+    "matched_opposite": (f"batch, shrinking, at {plotting.LR_MAX}", plotting.BLACK),
+    "equal_updates": ("rate, squeezed", plotting.GREEN),  # 4.3's policy in as many updates as the growing batch makes
 }
 AT_LR_MIN = ("cyclical_batch_size", "opposite")
 SEEDS = 3  # how many of each arm are recorded
@@ -211,20 +202,21 @@ def draw(frame: pd.DataFrame, rate_runs: pd.DataFrame) -> plotting.Figure:
     axes[0, 1].set(title="validation accuracy, as asked")
     plotting.in_ones_twos_and_fives(axes[0, 0].yaxis)
     plotting.in_percent(axes[0, 1].yaxis, decimals=0)
-    reference = runs["matched_rate"]
+    reference, (beside, _) = runs["matched_rate"], ARMS["matched_rate"]
     for arm in ("matched", "matched_rate", "matched_opposite"):
         show(axes[1, 0], relative(runs[arm].train_loss, reference.train_loss, np.divide), arm)
         lead = relative(runs[arm].validation_accuracy, reference.validation_accuracy, np.subtract)
         show(axes[1, 1], [100 * curve for curve in lead], arm)
-    axes[1, 0].set(ylabel="ratio", yscale="log", title=f"loss over “{ARMS['matched_rate']}”")
+    axes[1, 0].set(ylabel="ratio", yscale="log", title=f"loss over “{beside}”")
     plotting.in_ones_twos_and_fives(axes[1, 0].yaxis)
-    axes[1, 1].set(ylabel="points", title=f"accuracy minus “{ARMS['matched_rate']}”")
+    axes[1, 1].set(ylabel="points", title=f"accuracy minus “{beside}”")
     for arm, rows in runs.items():
         if arm != RATE_ARM:
+            label, color = ARMS[arm]
             epochs, sizes, numbers = by_update(rows.iloc[0])
             style = "--" if arm.startswith("matched") else "-"  # some lie on others
-            axes[2, 0].plot(epochs, sizes, style, color=COLORS[arm], label=ARMS[arm])
-            axes[2, 1].plot(epochs, numbers, style, color=COLORS[arm])
+            axes[2, 0].plot(epochs, sizes, style, color=color, label=label)
+            axes[2, 1].plot(epochs, numbers, style, color=color)
     axes[1, 1].set_yscale("symlog", linthresh=1)  # the first epochs differ by tens of points, the last by tenths
     axes[1, 1].set_yticks([-10, -1, 0, 1, 10])
     axes[1, 1].yaxis.set_major_formatter("{x:g}")
@@ -258,7 +250,8 @@ def by_update(row: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def show(ax: Any, curves: Any, arm: str) -> None:
     """Draw an arm's curves (seeds, epochs) in its color."""
-    plotting.show_seeds(ax, curves, COLORS[arm], first=1, style="-", label=ARMS[arm])
+    label, color = ARMS[arm]
+    plotting.show_seeds(ax, curves, color, first=1, style="-", label=label)
 
 
 def relative(curves: pd.Series, reference: pd.Series, compare: Callable) -> list[np.ndarray]:

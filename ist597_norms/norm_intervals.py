@@ -40,23 +40,17 @@ def by_seed(frame: pd.DataFrame, key: str = "test_accuracy") -> pd.DataFrame:
 def at_the_provided_step(protocol: pd.DataFrame) -> dict:
     """Return what every mode reaches by the provided file's protocol, and the differences to none and to its twin."""
     accuracy, loss = by_seed(protocol), by_seed(protocol, "test_loss")
-    numbers: dict[str, Any] = {
+    gains = {mode: accuracy[mode] - accuracy["none"] for mode in TWINS}
+    return {
         "test_accuracy": {mode: mean_interval(accuracy[mode]) for mode in accuracy},
         "test_loss": {mode: mean_interval(loss[mode]) for mode in loss},
-        "train_loss": {mode: mean_interval(last(rows.train_loss)) for mode, rows in protocol.groupby("mode")},
         "active": {mode: active(protocol[protocol["mode"] == mode]) for mode in BY_HAND},
         "layer_against_batch": mean_interval(accuracy["layer"] - accuracy["batch"]),
-        "against_none": {},
-        "against_twin": {},
-        "least_gain": {},
-        "greatest_gain": {},
+        "against_none": {mode: mean_interval(gain) for mode, gain in gains.items()},
+        "against_twin": {mode: mean_interval(accuracy[mode] - accuracy[twin]) for mode, twin in TWINS.items()},
+        "least_gain": {mode: gain.min() for mode, gain in gains.items()},
+        "greatest_gain": {mode: gain.max() for mode, gain in gains.items()},
     }
-    for mode, twin in TWINS.items():
-        gain = accuracy[mode] - accuracy["none"]
-        numbers["against_none"][mode] = mean_interval(gain)
-        numbers["against_twin"][mode] = mean_interval(accuracy[mode] - accuracy[twin])
-        numbers["least_gain"][mode], numbers["greatest_gain"][mode] = gain.min(), gain.max()
-    return numbers
 
 
 def after_the_relu(after: pd.DataFrame, protocol: pd.DataFrame) -> dict:

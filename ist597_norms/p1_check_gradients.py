@@ -222,8 +222,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
         steps = np.arange(1, len(row.gap) + 1)
         path.plot(steps, np.maximum(row.gap, 1e-17), style, color=color, linewidth=1, label=label)
     path.set(yscale="log", xlabel="step", ylabel="largest relative gap of a weight")
-    handles = [*bars.get_legend_handles_labels()[0], *path.get_legend_handles_labels()[0]]
-    figure.legend(handles, [handle.get_label() for handle in handles], loc="outside lower center", ncols=4)
+    figure.legend(loc="outside lower center", ncols=4)
     plotting.label_panels(axes)
     return figure
 

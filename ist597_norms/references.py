@@ -77,14 +77,7 @@ def _named(output, gradients, names):
 
 
 def library_layer(
-    norm: str,
-    rank: int,
-    *,
-    dtype: str,
-    eps: float = EPS,
-    momentum: float = MOMENTUM,
-    units: int = 1,
-    window: int = 1,
+    norm: str, rank: int, *, dtype: str, eps: float = EPS, momentum: float = MOMENTUM, units: int = 1, window: int = 1
 ) -> Any:
     """Return Keras's layer of a normalization, of inputs with so many axes: 2 or, with images, 4.
 

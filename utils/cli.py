@@ -9,8 +9,6 @@ from typing import NoReturn
 from utils import machine
 
 ROOT = Path(__file__).resolve().parent.parent
-PRESETS = ("quick", "full")
-DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass(frozen=True)
@@ -61,9 +59,15 @@ def parse_args(doc: str, argv: list[str] | None = None, datasets: tuple[str, ...
     parser = _Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
     add = parser.add_argument
     presets = "full: the assignment's protocol, into report/ and figures/; quick: the same on less, into build/quick/"
-    add("--preset", choices=PRESETS, default="full", help=presets)
+    add("--preset", choices=("quick", "full"), default="full", help=presets)
     if runs:
-        _add_flags_of_runs(parser)
+        again = parser.add_mutually_exclusive_group()
+        again.add_argument("--fresh", action="store_true", help="run again even where a valid record exists")
+        again.add_argument("--replot", action="store_true", help="only draw and summarise what is recorded")
+        device_help = "where to compute (default: on a GPU if there is one; p1_* and p4_1 always compute on the CPU)"
+        add("--device", choices=("auto", "cpu", "cuda"), default="auto", help=device_help)
+        ray_help = "spread the runs over the Ray cluster there (without an address: one started on this machine)"
+        add("--ray", nargs="?", const="local", metavar="ADDRESS", help=ray_help)
     else:
         add("--no-figures", action="store_false", dest="figures", help="leave figures and summaries as they are")
     add("--data-dir", type=_folder_path, default=ROOT / "data", metavar="DIR", help="the data sets (default: data/)")
@@ -91,13 +95,3 @@ def _folder_path(text: str) -> Path:
     if not usable:
         raise argparse.ArgumentTypeError(f"{text!r} is not a folder (choose a folder, or a path to make one)")
     return folder
-
-
-def _add_flags_of_runs(parser):
-    again = parser.add_mutually_exclusive_group()
-    again.add_argument("--fresh", action="store_true", help="run again even where a valid record exists")
-    again.add_argument("--replot", action="store_true", help="only draw and summarise what is recorded")
-    device_help = "where to compute (default: on a GPU if there is one; p1_* and p4_1 always compute on the CPU)"
-    parser.add_argument("--device", choices=DEVICES, default="auto", help=device_help)
-    ray_help = "spread the runs over the Ray cluster there (without an address: one started on this machine)"
-    parser.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS", help=ray_help)

@@ -53,17 +53,14 @@ def at_own_rates(tuned: dict[str, pd.DataFrame]) -> dict:
     numbers: dict[str, Any] = {"differences": differences({name: rows.test_accuracy for name, rows in tuned.items()})}
     for key in ("test_accuracy", "test_loss", "final_train_accuracy", "final_train_loss"):
         numbers[key] = {variant: mean_interval(rows[key]) for variant, rows in tuned.items()}
-    numbers["running_train_loss"] = {}
-    for variant, rows in tuned.items():
-        numbers["running_train_loss"][variant] = mean_interval(last(rows.running_train_loss))
+    numbers["running_train_loss"] = {name: mean_interval(last(rows.running_train_loss)) for name, rows in tuned.items()}
     numbers["variance_shift"] = {variant: by_layer(rows.variance_shift) for variant, rows in tuned.items()}
     for key in ("gamma", "beta"):
         numbers[key] = {v: spread(tuned[v][key]) for v in ("bn", "bn_input", "bn_dropout", "dropout_bn")}
     first = tuned["bn"].iloc[0]
     numbers["c1_first_seed"] = {"gamma": first.gamma["c1"], "beta": first.beta["c1"]}
-    numbers["input_norm_changes"] = {}
-    for key in ("test_accuracy", "test_loss"):
-        numbers["input_norm_changes"][key] = (tuned["bn_input"][key] - tuned["bn"][key]).abs().max()
+    keys = ["test_accuracy", "test_loss"]
+    numbers["input_norm_changes"] = (tuned["bn_input"][keys] - tuned["bn"][keys]).abs().max().to_dict()
     return numbers
 
 
@@ -78,8 +75,7 @@ def at_the_common_rate(common: dict[str, pd.DataFrame]) -> dict:
     }
     for key in ("drift", "deviation_drift"):  # of the first half, while the step is large
         numbers[key] = {variant: by_layer(common[variant][key].map(first_half)) for variant in ("none", "bn")}
-    for variant in ("none", "bn"):
-        numbers["last_drift"][variant] = mean_interval([run["c5"][-1] for run in common[variant].drift])
+    numbers["last_drift"]["bn"] = mean_interval([run["c5"][-1] for run in common["bn"].drift])
     return numbers
 
 
@@ -91,7 +87,6 @@ def longer(long: pd.DataFrame, short: pd.DataFrame) -> dict:
         before = short[(short.variant == variant) & (short.learning_rate == rate)].set_index("seed").test_accuracy
         numbers[variant] = {
             "epochs": rows.epochs.iloc[0],
-            "learning_rate": rate,
             "test_accuracy": mean_interval(scores),
             "train_accuracy": mean_interval(rows.final_train_accuracy),
             "minus_short": mean_interval((scores - before).dropna()),

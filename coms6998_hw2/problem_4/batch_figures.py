@@ -141,17 +141,14 @@ def draw_algorithm(smallest: int, largest: int, big: int) -> plotting.Figure:
     high = box(r"$b_\mathrm{max}$: the power of two nearest to" + "\nthe noise scale after the last epoch", right, -9.8)
     cycle = f"clip to {smallest} to {largest};\n" + r"let the batch cycle from $b_\mathrm{min}$ to $b_\mathrm{max}$"
     end = box(cycle, right, -13.4, flow.RoundBox)
-    arrow(given.S, grow.N)
-    arrow(grow.S, cut.N)
-    arrow(cut.S, behind.N)
-    arrow(behind.S, low.N)
+    for above, below in pairwise((given, grow, cut, behind, low)):
+        arrow(above.S, below.N)
     line(given.E, (right, 0))
     arrow((right, 0), again.N)
     line(again.W, (middle, again.W[1]), (middle, cut.E[1]))  # the run that the growing one is compared with
     arrow((middle, cut.E[1]), cut.E)
-    arrow(again.S, average.N)
-    arrow(average.S, high.N)
-    arrow(high.S, end.N)
+    for above, below in pairwise((again, average, high, end)):
+        arrow(above.S, below.N)
     arrow(low.E, end.W)
     beside, again_from = left - 5.4, (cut.S[1] + behind.N[1]) / 2  # of the way back from the decision to its own entry
     drawing.add(flow.Line().at(behind.W).to((beside, behind.W[1])).label("yes", loc="top"))
