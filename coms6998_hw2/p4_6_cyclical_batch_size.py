@@ -202,7 +202,8 @@ def draw(frame: pd.DataFrame, rate_runs: pd.DataFrame) -> plotting.Figure:
     axes[0, 1].set(title="validation accuracy, as asked")
     plotting.in_ones_twos_and_fives(axes[0, 0].yaxis)
     plotting.in_percent(axes[0, 1].yaxis, decimals=0)
-    reference, (beside, _) = runs["matched_rate"], ARMS["matched_rate"]
+    reference = runs["matched_rate"]
+    beside, _ = ARMS["matched_rate"]
     for arm in ("matched", "matched_rate", "matched_opposite"):
         show(axes[1, 0], relative(runs[arm].train_loss, reference.train_loss, np.divide), arm)
         lead = relative(runs[arm].validation_accuracy, reference.validation_accuracy, np.subtract)
@@ -210,6 +211,9 @@ def draw(frame: pd.DataFrame, rate_runs: pd.DataFrame) -> plotting.Figure:
     axes[1, 0].set(ylabel="ratio", yscale="log", title=f"loss over “{beside}”")
     plotting.in_ones_twos_and_fives(axes[1, 0].yaxis)
     axes[1, 1].set(ylabel="points", title=f"accuracy minus “{beside}”")
+    axes[1, 1].set_yscale("symlog", linthresh=1)  # the first epochs differ by tens of points, the last by tenths
+    axes[1, 1].set_yticks([-10, -1, 0, 1, 10])
+    axes[1, 1].yaxis.set_major_formatter("{x:g}")
     for arm, rows in runs.items():
         if arm != RATE_ARM:
             label, color = ARMS[arm]
@@ -217,9 +221,6 @@ def draw(frame: pd.DataFrame, rate_runs: pd.DataFrame) -> plotting.Figure:
             style = "--" if arm.startswith("matched") else "-"  # some lie on others
             axes[2, 0].plot(epochs, sizes, style, color=color, label=label)
             axes[2, 1].plot(epochs, numbers, style, color=color)
-    axes[1, 1].set_yscale("symlog", linthresh=1)  # the first epochs differ by tens of points, the last by tenths
-    axes[1, 1].set_yticks([-10, -1, 0, 1, 10])
-    axes[1, 1].yaxis.set_major_formatter("{x:g}")
     axes[2, 0].set(title="batch size")
     axes[2, 0].set_yscale("log", base=2)
     axes[2, 1].set(title="updates so far")

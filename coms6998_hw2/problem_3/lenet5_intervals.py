@@ -71,11 +71,13 @@ def at_the_common_rate(common: dict[str, pd.DataFrame]) -> dict:
         "common": {variant: mean_interval(score) for variant, score in scores.items()},
         "common_differences": differences(scores),
         "correlation": {variant: by_layer(rows.correlation) for variant, rows in common.items()},
-        "last_drift": {"theory": layer_statistics.noise_of_running_mean(common["bn"].batch_size.iloc[0])},
+        "last_drift": {
+            "bn": mean_interval([run["c5"][-1] for run in common["bn"].drift]),
+            "theory": layer_statistics.noise_of_running_mean(common["bn"].batch_size.iloc[0]),
+        },
     }
     for key in ("drift", "deviation_drift"):  # of the first half, while the step is large
         numbers[key] = {variant: by_layer(common[variant][key].map(first_half)) for variant in ("none", "bn")}
-    numbers["last_drift"]["bn"] = mean_interval([run["c5"][-1] for run in common["bn"].drift])
     return numbers
 
 
