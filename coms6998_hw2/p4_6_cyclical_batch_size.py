@@ -22,7 +22,7 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 # isort: split
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -39,20 +39,59 @@ from utils.runs import sweep
 STEM = "p4_6_cyclical_batch_size"
 RATE_STEM, BATCH_STEM = "p4_3_cyclical_learning_rate", "p4_4_batch_size_range"
 RATE_ARM = "cyclical_learning_rate"  # question 4.3's cyclical arm, as it is called here
-ARMS = {  # the label and the color of each
-    RATE_ARM: ("rate, Question 4.3", plotting.BLUE),
-    "cyclical_batch_size": (f"batch, growing, at {plotting.LR_MIN}", plotting.VERMILION),  # the assignment's
-    "opposite": (f"batch, shrinking, at {plotting.LR_MIN}", plotting.ORANGE),
-    "matched": (f"batch, growing, at {plotting.LR_MAX}", plotting.PURPLE),  # the next one's noise at every sample
-    "matched_rate": ("rate, equal noise", plotting.SKY),
-    "matched_opposite": (f"batch, shrinking, at {plotting.LR_MAX}", plotting.BLACK),
-    "equal_updates": ("rate, squeezed", plotting.GREEN),  # 4.3's policy in as many updates as the growing batch makes
+
+
+class Arm(NamedTuple):
+    """How an arm is called and drawn; of a batch policy its trajectory, its interpolation, and which rate it keeps."""
+
+    label: str
+    color: str
+    trajectory: str = ""
+    interpolation: str = ""
+    rate: str = ""
+
+
+ARMS = {
+    RATE_ARM: Arm("rate, Question 4.3", plotting.BLUE),
+    # The rate's mirror: rate / batch is the triangle of question 4.3, times lr_min / lr_max at lr_min.
+    "mirrored": Arm(f"batch, growing, at {plotting.LR_MIN}", plotting.VERMILION, "growing", "harmonic", "lr_min"),
+    "mirrored_at_lr_max": Arm(
+        f"batch, growing, at {plotting.LR_MAX}", plotting.PURPLE, "growing", "harmonic", "lr_max"
+    ),
+    "mirrored_shrinking": Arm(
+        f"batch, shrinking, at {plotting.LR_MIN}", plotting.ORANGE, "shrinking", "harmonic", "lr_min"
+    ),
+    "mirrored_shrinking_at_lr_max": Arm(
+        f"batch, shrinking, at {plotting.LR_MAX}", plotting.BLACK, "shrinking", "harmonic", "lr_max"
+    ),
+    # Another interpolation.
+    "cyclical_batch_size": Arm(
+        f"geometric, growing, at {plotting.LR_MIN}", plotting.VERMILION, "growing", "geometric", "lr_min"
+    ),
+    "opposite": Arm(f"geometric, shrinking, at {plotting.LR_MIN}", plotting.ORANGE, "shrinking", "geometric", "lr_min"),
+    "matched": Arm(f"geometric, growing, at {plotting.LR_MAX}", plotting.PURPLE, "growing", "geometric", "lr_max"),
+    "matched_opposite": Arm(
+        f"geometric, shrinking, at {plotting.LR_MAX}", plotting.BLACK, "shrinking", "geometric", "lr_max"
+    ),
+    "matched_rate": Arm("rate, equal noise", plotting.SKY),  # the noise of "matched" at every sample
+    "equal_updates": Arm("rate, squeezed", plotting.GREEN),  # 4.3's policy in the updates of "cyclical_batch_size"
 }
-AT_LR_MIN = ("cyclical_batch_size", "opposite")
-SEEDS = 3  # how many of each arm are recorded
+# How many seeds of each are recorded.
+SEEDS = {
+    "mirrored": 1,
+    "mirrored_at_lr_max": 1,
+    "mirrored_shrinking": 0,
+    "mirrored_shrinking_at_lr_max": 0,
+    "cyclical_batch_size": 3,
+    "opposite": 3,
+    "matched": 3,
+    "matched_opposite": 3,
+    "matched_rate": 3,
+    "equal_updates": 3,
+}
 PRESETS: dict[str, Any] = {
     "full": {"seeds": SEEDS, "micro_batch": MICRO_BATCH},
-    "quick": {"seeds": 1, "micro_batch": 8},
+    "quick": {"seeds": dict.fromkeys(SEEDS, 1), "micro_batch": 8},
 }
 # Whose accuracies and losses are compared, seed by seed.
 PAIRS = [
@@ -70,9 +109,9 @@ def configs(preset: str, rate_policy: dict, b_min: int, b_max: int) -> list[dict
     common |= {"b_min": b_min, "b_max": b_max, "cycle_epochs": 2 * rate_policy["step_epochs"]}
     # As in question 4.3; its batch size is that of the squeezed rate.
     common |= {key: rate_policy[key] for key in ("images", "epochs", "lr_min", "lr_max", "gamma", "batch_size")}
-    for arm in ARMS:
-        if arm != RATE_ARM:
-            for seed in range(size["seeds"]):
+    for seed in range(max(size["seeds"].values())):
+        for arm, seeds in size["seeds"].items():
+            if seed < seeds:
                 runs.append({"name": f"{arm}_seed{seed}", "arm": arm, **common, "seed": seed})
     return runs
 
@@ -82,7 +121,23 @@ def plan(config: dict, images: int) -> Plan:
 
     Raises ValueError for an unknown arm and for sizes that make no sense.
     """
-    arm, epochs = config["arm"], config["epochs"]
+    arm = config["arm"]
+    if arm not in SEEDS:
+        raise ValueError(f"arm {arm!r} is unknown; choose from {', '.join(SEEDS)}")
+    if arm == "matched_rate":
+        return matched_rates(config["lr_max"], config["b_min"], *policy_sizes(ARMS["matched"], config, images))
+    if arm == "equal_updates":
+        sizes, _ = policy_sizes(ARMS["cyclical_batch_size"], config, images)
+        return squeezed(config, images, updates=sum(len(epoch_sizes) for epoch_sizes in sizes))
+    sizes, asked = policy_sizes(ARMS[arm], config, images)
+    if ARMS[arm].rate == "lr_min":
+        return [(epoch_sizes, np.full(len(epoch_sizes), config["lr_min"])) for epoch_sizes in sizes]
+    # An epoch's last batch may be smaller than planned; its rate is, too, so that rate / batch is as planned.
+    return [(epoch_sizes, config["lr_max"] * epoch_sizes / due) for epoch_sizes, due in zip(sizes, asked, strict=True)]
+
+
+def policy_sizes(arm: Arm, config: dict, images: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return a batch policy's sizes in each epoch, and those it asks for, of which the last may be what was left."""
     updates_of_an_epoch = len(batch_sizes(images, config["batch_size"]))
 
     def policy(samples):
@@ -92,22 +147,13 @@ def plan(config: dict, images: int) -> Plan:
             b_max=config["b_max"],
             cycle=config["cycle_epochs"] * images,
             decay=config["gamma"] ** (updates_of_an_epoch / images),  # for each sample: as much in an epoch as the rate
-            trajectory="shrinking" if arm in ("opposite", "matched_opposite") else "growing",
+            trajectory=arm.trajectory,
+            interpolation=arm.interpolation,
             multiple=config["micro_batch"],
         )
 
-    batches = sizes_by_epoch(policy, images, epochs)
-    if arm in AT_LR_MIN:
-        return [(sizes, np.full(len(sizes), config["lr_min"])) for sizes in batches]
-    asked = asked_sizes(policy, batches)
-    if arm in ("matched", "matched_opposite"):
-        # An epoch's last batch may be smaller than planned; its rate is, too, so that rate / batch is as planned.
-        return [(sizes, config["lr_max"] * sizes / due) for sizes, due in zip(batches, asked, strict=True)]
-    if arm == "matched_rate":
-        return matched_rates(config["lr_max"], config["b_min"], batches, asked)
-    if arm == "equal_updates":
-        return squeezed(config, images, updates=sum(len(sizes) for sizes in batches))
-    raise ValueError(f"arm {arm!r} is unknown; choose from {', '.join(ARMS)}")
+    sizes = sizes_by_epoch(policy, images, config["epochs"])
+    return sizes, asked_sizes(policy, sizes)
 
 
 def matched_rates(rate: float, batch_size: int, sizes: list[np.ndarray], asked: list[np.ndarray]) -> Plan:
@@ -195,7 +241,7 @@ def draw(frame: pd.DataFrame, rate_runs: pd.DataFrame) -> plotting.Figure:
     figure, axes = plotting.subplots(3, 2, height=3.4)
     runs = {arm: rows.set_index("seed") for arm, rows in frame.groupby("arm", sort=False)}
     runs[RATE_ARM] = rate_runs.set_index("seed")
-    for arm in (RATE_ARM, *AT_LR_MIN):
+    for arm in (RATE_ARM, "cyclical_batch_size", "opposite"):
         show(axes[0, 0], runs[arm].train_loss, arm)
         show(axes[0, 1], runs[arm].validation_accuracy, arm)
     axes[0, 0].set(yscale="log", title="training loss, as asked")
@@ -203,7 +249,7 @@ def draw(frame: pd.DataFrame, rate_runs: pd.DataFrame) -> plotting.Figure:
     plotting.in_ones_twos_and_fives(axes[0, 0].yaxis)
     plotting.in_percent(axes[0, 1].yaxis, decimals=0)
     reference = runs["matched_rate"]
-    beside, _ = ARMS["matched_rate"]
+    beside = ARMS["matched_rate"].label
     for arm in ("matched", "matched_rate", "matched_opposite"):
         show(axes[1, 0], relative(runs[arm].train_loss, reference.train_loss, np.divide), arm)
         lead = relative(runs[arm].validation_accuracy, reference.validation_accuracy, np.subtract)
@@ -216,7 +262,7 @@ def draw(frame: pd.DataFrame, rate_runs: pd.DataFrame) -> plotting.Figure:
     axes[1, 1].yaxis.set_major_formatter("{x:g}")
     for arm, rows in runs.items():
         if arm != RATE_ARM:
-            label, color = ARMS[arm]
+            label, color = ARMS[arm].label, ARMS[arm].color
             epochs, sizes, numbers = by_update(rows.iloc[0])
             style = "--" if arm.startswith("matched") else "-"  # some lie on others
             axes[2, 0].plot(epochs, sizes, style, color=color, label=label)
@@ -251,8 +297,7 @@ def by_update(row: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def show(ax: Any, curves: Any, arm: str) -> None:
     """Draw an arm's curves (seeds, epochs) in its color."""
-    label, color = ARMS[arm]
-    plotting.show_seeds(ax, curves, color, first=1, style="-", label=label)
+    plotting.show_seeds(ax, curves, ARMS[arm].color, first=1, style="-", label=ARMS[arm].label)
 
 
 def relative(curves: pd.Series, reference: pd.Series, compare: Callable) -> list[np.ndarray]:

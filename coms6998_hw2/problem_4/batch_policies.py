@@ -1,13 +1,14 @@
 """Cyclical policies as pure functions: the rate of each update, and the batch size after so many samples seen.
 
     rates = cyclical_rates(10_320, lr_min=2e-5, lr_max=0.01, cycle=3440, gamma=0.99994)
-    size = cyclical_batch_size(samples, b_min=64, b_max=2048, cycle=220_000)
+    size = cyclical_batch_size(samples, b_min=64, b_max=2048, cycle=220_000, interpolation="harmonic")
     epochs = sizes_by_epoch(policy, images=55_000, epochs=12)      policy: a function from samples seen to a batch size
 
 The noise of stochastic gradient descent is g = eps N / B for a rate eps, N images and batches of B (Smith and Le 2018):
 a larger batch acts like a smaller rate. So where a cyclical rate starts at its minimum, rises and comes back, the batch
 starts at its maximum, shrinks and comes back; and where the rate's amplitude decays towards lr_min, the batch's dips
-decay towards b_max ("growing"). The opposite trajectory ("shrinking") decays towards b_min.
+decay towards b_max ("growing"). The opposite trajectory ("shrinking") decays towards b_min. A rate that is linear in
+the samples seen has its counterpart in a batch whose reciprocal is: then g is the same triangle ("harmonic").
 """
 
 import math
@@ -17,6 +18,11 @@ from typing import Any
 import numpy as np
 
 TRAJECTORIES = ("growing", "shrinking")
+INTERPOLATIONS = {  # in what the batch is linear: a function of the size, and its inverse
+    "geometric": (math.log2, lambda value: 2**value),
+    "arithmetic": (float, float),
+    "harmonic": (lambda size: 1 / size, lambda value: 1 / value),
+}
 
 
 def triangle(position: Any, cycle: float) -> Any:
@@ -48,15 +54,16 @@ def cyclical_batch_size(
     cycle: float,
     decay: float = 1.0,
     trajectory: str = "growing",
-    logarithmic: bool = True,
+    interpolation: str = "geometric",
     multiple: int = 1,
 ) -> int:
     """Return the size of the batch that starts after so many `samples`.
 
-    Triangular in log2 of the batch (or, if not `logarithmic`, in the batch), `cycle` samples to a cycle; the amplitude
-    is multiplied by `decay` for each sample (the exp_range policy's gamma); rounded to a `multiple` between b_min and
-    b_max. Raises ValueError for b_min > b_max, b_min < 1, a cycle that is not positive, a decay outside of 0 to 1, a
-    multiple that is below 1 or of which none lies between b_min and b_max, and an unknown trajectory.
+    Triangular in the batch's logarithm ("geometric"), in the batch itself ("arithmetic") or in 1 / batch ("harmonic"),
+    `cycle` samples to a cycle; the amplitude is multiplied by `decay` for each sample (the exp_range policy's gamma);
+    rounded to a `multiple` between b_min and b_max. Raises ValueError for b_min > b_max, b_min < 1, a cycle that is not
+    positive, a decay outside of 0 to 1, a multiple that is below 1 or of which none lies between b_min and b_max, and
+    an unknown trajectory or interpolation.
     """
     if not 1 <= b_min <= b_max:
         raise ValueError(f"the batch goes from {b_min} to {b_max}; it needs 1 <= b_min <= b_max")
@@ -71,10 +78,12 @@ def cyclical_batch_size(
         raise ValueError(f"the sizes are multiples of {multiple}; none lies between b_min, {b_min}, and b_max, {b_max}")
     if trajectory not in TRAJECTORIES:
         raise ValueError(f"trajectory {trajectory!r} is unknown; choose from {', '.join(TRAJECTORIES)}")
-    low, high = (math.log2(b_min), math.log2(b_max)) if logarithmic else (b_min, b_max)
-    swing = (high - low) * triangle(samples, cycle) * decay**samples
-    value = high - swing if trajectory == "growing" else low + swing
-    size = 2**value if logarithmic else value
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"interpolation {interpolation!r} is unknown; choose from {', '.join(INTERPOLATIONS)}")
+    forward, inverse = INTERPOLATIONS[interpolation]
+    start, peak = (b_max, b_min) if trajectory == "growing" else (b_min, b_max)
+    height = triangle(samples, cycle) * decay**samples
+    size = inverse(forward(start) + (forward(peak) - forward(start)) * height)
     return min(max(fewest, round(size / multiple)), most) * multiple
 
 

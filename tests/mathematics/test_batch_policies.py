@@ -54,8 +54,31 @@ def test_linear_cycles_are_bs_schedulers():
     )
     for n in range(1, 300):
         theirs.step()
-        ours = cyclical_batch_size(n, b_min=32, b_max=512, cycle=80, decay=0.995, logarithmic=False)
+        ours = cyclical_batch_size(n, b_min=32, b_max=512, cycle=80, decay=0.995, interpolation="arithmetic")
         assert abs(ours - theirs.batch_size) <= 1, n  # they cut off where we round
+
+
+@pytest.mark.parametrize(
+    ("trajectory", "by_hand"),
+    [
+        # 1 / B goes from 1/8 to 1/2 and back in 32 samples: after 8, 11 and 14 it is 0.3125, 0.3828 and 0.4531.
+        ("growing", [8, 3, 3, 2, 2, 2, 2, 3, 3, 4]),  # the last takes what is left
+        ("shrinking", [2, 2, 2, 3, 3, 5, 7, 3, 3, 2]),
+    ],
+)
+def test_a_harmonic_cycle_by_hand(trajectory, by_hand):
+    choices = {"b_min": 2, "b_max": 8, "cycle": 32, "trajectory": trajectory, "interpolation": "harmonic"}
+    (sizes,) = sizes_by_epoch(lambda seen: cyclical_batch_size(seen, **choices), images=32, epochs=1)
+    assert sizes.tolist() == by_hand
+
+
+def test_the_decay_of_a_harmonic_cycle_by_hand():
+    """At the peaks, 16 and 48 samples, the amplitude 3/8 is multiplied by 0.5^0.5 and by 0.5^1.5."""
+    choices = {"b_min": 2, "b_max": 8, "cycle": 32, "decay": 0.5 ** (1 / 32), "interpolation": "harmonic"}
+    growing = [cyclical_batch_size(seen, **choices) for seen in (16, 48)]
+    shrinking = [cyclical_batch_size(seen, **choices, trajectory="shrinking") for seen in (16, 48)]
+    assert growing == [3, 4]  # 1 / 0.3902, 1 / 0.2576
+    assert shrinking == [4, 3]  # 1 / 0.2348, 1 / 0.3674
 
 
 @settings(max_examples=60, deadline=None)
@@ -113,6 +136,7 @@ GOOD = {"b_min": 8, "b_max": 32, "cycle": 100}
         (lambda: cyclical_batch_size(0, **{**GOOD, "b_min": 0}), "from 0 to 32"),
         (lambda: cyclical_batch_size(0, **{**GOOD, "cycle": 0}), "a cycle is 0 samples"),
         (lambda: cyclical_batch_size(0, **GOOD, trajectory="up"), "'up'.*growing, shrinking"),
+        (lambda: cyclical_batch_size(0, **GOOD, interpolation="log"), "'log'.*geometric, arithmetic, harmonic"),
         (lambda: cyclical_batch_size(0, **GOOD, decay=1.01), "decay is 1.01"),
         (lambda: cyclical_batch_size(0, **GOOD, decay=0), "decay is 0"),
         (lambda: cyclical_batch_size(0, **GOOD, multiple=0), "multiples of 0"),

@@ -134,7 +134,7 @@ def config_46(arm, **changes):
     return {"arm": arm, **policy, "batch_size": 64, "micro_batch": 64, "cycle_epochs": 2, "epochs": 6, **changes}
 
 
-TRAINED = [arm for arm in p4_6.ARMS if arm != p4_6.RATE_ARM]
+TRAINED = list(p4_6.SEEDS)
 
 
 @pytest.mark.parametrize("arm", TRAINED)
@@ -159,6 +159,30 @@ def test_the_matched_arms_have_the_same_noise_at_every_sample_up_to_one_batch():
     # They differ where the growing batch changes within a batch of the other, by what it changes.
     assert np.median(difference) < 1e-9 and difference.max() < 0.4 and np.mean(difference > 0.2) < 0.02
     assert batch.max() / batch.min() > 3  # and it does change
+
+
+def test_the_mirrored_batch_at_lr_max_has_the_noise_of_the_cyclical_rate_that_starts_at_the_least_of_it():
+    """Rate / batch at the start of each update: 4.3's triangle from lr_max / 8 at batch 64, for b_max = 8 b_min."""
+    config = config_46("mirrored_at_lr_max", micro_batch=1)
+    images, cycle = 50_000, 100_000
+    decay = GAMMA ** (782 / images)  # 782 updates of 64 in an epoch
+    for epoch, (sizes, rates) in enumerate(p4_6.plan(config, images)):
+        seen = epoch * images + np.cumsum(sizes) - sizes
+        height = (1 - np.abs(2 * (seen / cycle % 1) - 1)) * decay**seen
+        wanted = (HIGH / 8 + (HIGH - HIGH / 8) * height) / 64
+        np.testing.assert_allclose(rates / sizes, wanted, rtol=1 / 128)  # sizes are whole: half an image of 64
+
+
+def test_each_arm_of_a_batch_policy_is_what_its_row_says():
+    updates = {}
+    for arm in ("mirrored", "mirrored_at_lr_max", "mirrored_shrinking", "mirrored_shrinking_at_lr_max"):
+        plan = p4_6.plan(config_46(arm), 50_000)
+        whole = np.concatenate([rates[:-1] for _, rates in plan])
+        assert set(whole) == {HIGH if arm.endswith("lr_max") else LOW}
+        assert plan[0][0][0] == (64 if "shrinking" in arm else 512)
+        updates[arm] = updates_of(plan)
+    geometric = updates_of(p4_6.plan(config_46("cyclical_batch_size"), 50_000))
+    assert updates["mirrored"] == updates["mirrored_at_lr_max"] > 1.3 * geometric
 
 
 def test_growing_and_shrinking_end_where_they_should():
