@@ -28,7 +28,6 @@ from sklearn.svm import SVC
 from utils import machine, plotting
 from utils.cli import parse_args
 from utils.intervals import mean_interval
-from utils.provenance import provenance
 from utils.records import write_summary
 from utils.runs import run_all
 
@@ -275,9 +274,9 @@ def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv)
     frame = run_all(STEM, run, configs(options.preset), options, workers=machine.cores())
-    summary = {**summarise(frame), "provenance": provenance(frame)}
+    summary = summarise(frame)
     plotting.save(draw(frame, summary), STEM, options)
-    write_summary(STEM, summary, options)
+    write_summary(STEM, summary, options, frame)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,6 @@ from coms6998_hw2.problem_2.gradient_figures import draw, draw_violins
 from utils import data, machine, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import geometric_interval, mean_interval
-from utils.provenance import provenance
 from utils.records import floats, write_summary
 from utils.runs import sweep
 
@@ -214,11 +213,11 @@ def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv)
     frame = sweep(STEM, run, configs(options.preset), options)
-    summary = {**summarise(frame), "provenance": provenance(frame)}
+    summary = summarise(frame)
     figures = {STEM: draw(frame, summary)} | {f"{STEM}_{name}": draw_violins(frame, name) for name in SCHEMES}
     for name, figure in figures.items():
         plotting.save(figure, name, options, frame.dataset.iloc[0])
-    write_summary(STEM, summary, options)
+    write_summary(STEM, summary, options, frame)
 
 
 if __name__ == "__main__":

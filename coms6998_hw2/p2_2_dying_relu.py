@@ -29,7 +29,6 @@ from coms6998_hw2.problem_2.relu_figures import draw, draw_map, draw_values
 from utils import machine, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import fraction_interval, paired_shares
-from utils.provenance import provenance
 from utils.records import floats, write_summary
 from utils.runs import sweep
 
@@ -257,7 +256,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv)
     frame = sweep(STEM, run, configs(options.preset), options)
-    summary = {**summarise(frame), "provenance": provenance(frame)}
+    summary = summarise(frame)
     figures = {
         STEM: draw(frame, summary),
         f"{STEM}_map": draw_map(summary),
@@ -265,7 +264,7 @@ def main(argv: list[str] | None = None) -> None:
     }
     for name, figure in figures.items():
         plotting.save(figure, name, options)
-    write_summary(STEM, summary, options)
+    write_summary(STEM, summary, options, frame)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,6 @@ from coms6998_hw2.problem_3 import lenet5_intervals as intervals
 from coms6998_hw2.problem_3.lenet5_figures import draw, draw_causes, draw_images, draw_violins
 from utils import data, machine, plotting
 from utils.cli import DEFAULTS, Options, parse_args
-from utils.provenance import provenance
 from utils.records import write_summary
 from utils.runs import sweep
 from utils.training import Trainer, on_device, split_in_batches
@@ -265,10 +264,10 @@ def main(argv: list[str] | None = None) -> None:
     # On quick every stage's workers would take longer to start than its runs.
     resources = {"workers": 1} if options.preset == "quick" else {}
     frame = sweep(STEM, run, configs(options.preset), options, later, **resources)
-    summary = {**summarise(frame), "provenance": provenance(frame)}
+    summary = summarise(frame)
     for suffix, drawn in (("", draw), ("_violins", draw_violins), ("_causes", draw_causes), ("_images", draw_images)):
         plotting.save(drawn(frame, summary), STEM + suffix, options, frame.dataset.iloc[0])
-    write_summary(STEM, summary, options)
+    write_summary(STEM, summary, options, frame)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ import pandas as pd
 
 from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
-from utils.provenance import provenance
 from utils.records import write_summary
 from utils.runs import sweep
 
@@ -103,9 +102,9 @@ def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv)
     frame = sweep(STEM, run, configs(options.preset), options, workers=1)  # on the CPU
-    summary = {**summarise(frame), "provenance": provenance(frame)}
+    summary = summarise(frame)
     plotting.save(draw(frame, summary), STEM, options, frame.dataset.iloc[0])
-    write_summary(STEM, summary, options)
+    write_summary(STEM, summary, options, frame)
 
 
 if __name__ == "__main__":

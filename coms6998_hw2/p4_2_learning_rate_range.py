@@ -47,7 +47,6 @@ from coms6998_hw2.problem_4.training import (
 from utils import plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import geometric_interval
-from utils.provenance import provenance
 from utils.records import write_summary
 from utils.runs import sweep
 
@@ -55,6 +54,9 @@ STEM = "p4_2_learning_rate_range"
 EPOCHS = 5  # question 4.2, like the next line
 RATES = np.logspace(-9, 1, 10)
 LOWEST, HIGHEST, RANGE_EPOCHS = 1e-10, 1e1, 3  # the range test's, as in the post's Figure 3
+# What the range tests read, to one digit: constants, so that a further seed's reading invalidates no run that trained
+# with them. A test says that the recorded reading still gives them.
+LR_MIN, LR_MAX = 2e-5, 0.01
 GUESSING = math.log(10)  # the loss of one who knows nothing; a final loss of more than twice that has diverged
 SEEDS = {"candidate": 1, "continuous": 3}  # how many are recorded: the range is read off the range tests
 PRESETS: dict[str, Any] = {
@@ -65,6 +67,7 @@ PRESETS: dict[str, Any] = {
         "lowest": LOWEST,
         "images": 60_000,
         "batch_size": BATCH_SIZE,
+        "range": (LR_MIN, LR_MAX),
     },
     # Smaller batches: as many images make more updates.
     "quick": {
@@ -74,6 +77,7 @@ PRESETS: dict[str, Any] = {
         "lowest": 1e-6,
         "images": 300,
         "batch_size": 16,
+        "range": None,  # read off these runs
     },
 }
 
@@ -121,10 +125,10 @@ def range_test(training: Training, config: dict) -> dict:
     return {"rates": rates, "losses": np.concatenate(losses)}
 
 
-def summarise(frame: pd.DataFrame) -> dict:
+def summarise(frame: pd.DataFrame, fixed: tuple[float, float] | None = None) -> dict:
     """Return the candidates, what the rule reads off them, and lr_min and lr_max, read off the range tests.
 
-    Raises ValueError where the loss of no range test falls.
+    fixed: (lr_min, lr_max), if they were settled before. Raises ValueError where the loss of no range test falls.
     """
     candidates, tests = frame[frame.part == "candidate"], frame[frame.part == "continuous"]
     protocol = {key: candidates[key].iloc[0] for key in ("dataset", "images", "batch_size", "epochs")}
@@ -133,6 +137,9 @@ def summarise(frame: pd.DataFrame) -> dict:
     continuous = readings(tests)
     if continuous["lr_min"]["n"] == 0:
         raise ValueError("the loss of no range test falls")
+    # One digit, as one reads a figure: a range is no finer, and the next questions' runs depend on it.
+    read = [float(f"{continuous[name]['mean']:.0e}") for name in ("lr_min", "lr_max")]
+    lr_min, lr_max = fixed or read
     listed = [candidate(rate, rows) for rate, rows in candidates.groupby("learning_rate")]
     low, high = falling_range_or_nan([row["rate"] for row in listed], [row["loss"]["mean"] for row in listed])
     return {
@@ -140,9 +147,8 @@ def summarise(frame: pd.DataFrame) -> dict:
         "candidates": listed,
         "candidates_reading": {"lr_min": low, "lr_max": high},
         "continuous": continuous,
-        # One digit, as one reads a figure: a range is no finer, and the next questions' runs depend on it.
-        "lr_min": float(f"{continuous['lr_min']['mean']:.0e}"),
-        "lr_max": float(f"{continuous['lr_max']['mean']:.0e}"),
+        "lr_min": lr_min,
+        "lr_max": lr_max,
     }
 
 
@@ -226,11 +232,11 @@ def main(argv: list[str] | None = None) -> None:
     options = parse_args(__doc__, argv)
     frame = sweep(STEM, run, configs(options.preset), options)
     try:
-        summary = {**summarise(frame), "provenance": provenance(frame)}
+        summary = summarise(frame, PRESETS[options.preset]["range"])
     except ValueError as error:
         sys.exit(f"{STEM}: {error}; lr_min and lr_max cannot be read off.")
     plotting.save(draw(frame, summary), STEM, options, frame.dataset.iloc[0])
-    write_summary(STEM, summary, options)
+    write_summary(STEM, summary, options, frame)
 
 
 if __name__ == "__main__":

@@ -28,11 +28,11 @@ import pandas as pd
 import torch
 
 from coms6998_hw2.problem_4.batch_policies import cyclical_rates
-from coms6998_hw2.problem_4.training import BATCH_SIZE, MOMENTUM, Plan, Training, batch_sizes, recorded_plan
+from coms6998_hw2.problem_4.training import BATCH_SIZE, DATASET, MOMENTUM, Plan, Training, batch_sizes, recorded_plan
 from utils import plotting
 from utils.cli import DEFAULTS, Options, parse_args
+from utils.data import usable_name
 from utils.intervals import mean_interval
-from utils.provenance import provenance
 from utils.records import floats, last, read_summary, write_summary
 from utils.runs import sweep
 
@@ -70,7 +70,7 @@ def configs(preset: str, lr_min: float, lr_max: float) -> list[dict]:
         for seed in range(size["seeds"]):
             config = {
                 "name": f"{arm}_seed{seed}",
-                "dataset": "fashion_mnist",
+                "dataset": DATASET,
                 "images": size["images"],
                 "batch_size": size["batch_size"],
                 "precision": "fastest",
@@ -261,12 +261,12 @@ def mark_cycles(ax: Any, rows: pd.DataFrame) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv)
-    rate_range = read_summary(RANGE_STEM, options, ("lr_min", "lr_max"))
+    rate_range = read_summary(RANGE_STEM, options, usable_name(DATASET, options), ("lr_min", "lr_max"))
     frame = sweep(STEM, run, configs(options.preset, rate_range["lr_min"], rate_range["lr_max"]), options)
-    summary = {**summarise(frame), "provenance": provenance(frame)}
+    summary = summarise(frame)
     plotting.save(draw(frame), STEM, options, frame.dataset.iloc[0])
     plotting.save(draw_long(frame), f"{STEM}_long", options, frame.dataset.iloc[0])
-    write_summary(STEM, summary, options)
+    write_summary(STEM, summary, options, frame)
 
 
 if __name__ == "__main__":

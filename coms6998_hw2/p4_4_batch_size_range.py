@@ -29,11 +29,18 @@ import pandas as pd
 from coms6998_hw2.problem_4 import automatic_batch_size as algorithm
 from coms6998_hw2.problem_4.batch_figures import draw, draw_algorithm, draw_noise
 from coms6998_hw2.problem_4.range_rules import batch_size_range, loss_at
-from coms6998_hw2.problem_4.training import MICRO_BATCH, Training, after_the_last_epoch, batch_sizes, constant_plan
+from coms6998_hw2.problem_4.training import (
+    DATASET,
+    MICRO_BATCH,
+    Training,
+    after_the_last_epoch,
+    batch_sizes,
+    constant_plan,
+)
 from utils import plotting
 from utils.cli import DEFAULTS, Options, parse_args
+from utils.data import usable_name
 from utils.intervals import geometric_interval, mean_interval
-from utils.provenance import provenance
 from utils.records import last, read_summary, write_summary
 from utils.runs import sweep
 
@@ -43,6 +50,9 @@ BATCH_SIZES = [64, 128, 256, 512, 1024, 2048, 4096, 8192]  # question 4.4
 EPOCHS = 5  # as in question 4.2
 NOISE_STEPS = 40  # gradients of each of the two batches, each time the noise scale is measured
 LAST_SHARE = 0.2  # of the updates at which sizes are compared: the loss is the mean over these
+# The powers of two nearest to what seed 0 reads at lr_min, fixed before question 4.6 was run: constants, so that no
+# later reading invalidates its runs. A test says that seed 0 still reads them.
+B_MIN, B_MAX = 64, 2048
 SEEDS = 3  # how many of each part are recorded
 PRESETS: dict[str, Any] = {
     "full": {
@@ -52,8 +62,17 @@ PRESETS: dict[str, Any] = {
         "epochs": EPOCHS,
         "images": 60_000,
         "noise_steps": NOISE_STEPS,
+        "range": (B_MIN, B_MAX),
     },
-    "quick": {"seeds": 1, "sizes": [8, 16, 32, 64], "micro_batch": 8, "epochs": 2, "images": 150, "noise_steps": 2},
+    "quick": {
+        "seeds": 1,
+        "sizes": [8, 16, 32, 64],
+        "micro_batch": 8,
+        "epochs": 2,
+        "images": 150,
+        "noise_steps": 2,
+        "range": None,  # read off these runs
+    },
 }
 
 
@@ -61,7 +80,7 @@ def configs(preset: str, lr_min: float) -> list[dict]:
     """Return the batch sizes, the growing-batch tests and the noise scales at lr_min, each with every seed."""
     size = PRESETS[preset]
     base = {
-        "dataset": "fashion_mnist",
+        "dataset": DATASET,
         "images": size["images"],
         "precision": "fastest",
         "epochs": size["epochs"],
@@ -96,17 +115,18 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     return {"lengths": lengths, **training.environment}
 
 
-def summarise(frame: pd.DataFrame, rate_summary: dict) -> dict:
+def summarise(frame: pd.DataFrame, rate_summary: dict, fixed: tuple[int, int] | None = None) -> dict:
     """Return the losses by batch size, beside question 4.2's curve; b_min and b_max by rule and by the algorithm.
 
-    Raises ValueError where the rule finds none.
+    fixed: (b_min, b_max), if they were settled before. Raises ValueError where the rule finds none.
     """
     swept, noises = frame[frame.part == "candidate"], frame[frame.part == "noise"]
     first = swept.iloc[0]
     smallest, largest = int(swept.batch_size.min()), int(swept.batch_size.max())
     candidates = [candidate(size, rows) for size, rows in swept.groupby("batch_size")]
     readings = {seed: reading(rows) for seed, rows in swept.groupby("seed")}
-    low, high = readings[0]  # which 4.6's runs take, whatever further seeds read
+    read = [algorithm.power_of_two(size, smallest, largest) for size in readings[0]]
+    b_min, b_max = fixed or read
     noise = [noise_over_seeds(lengths, first.images) for lengths in zip(*noises.lengths, strict=True)]
     stop = geometric_interval(stops(frame[frame.part == "range"], swept[swept.batch_size == smallest]))
     automatic = algorithm.automatic_range(stop["mean"], noise[-1]["mean"], smallest, largest)
@@ -128,8 +148,8 @@ def summarise(frame: pd.DataFrame, rate_summary: dict) -> dict:
             "b_min": [b_min for b_min, _ in readings.values()],
             "b_max": [b_max for _, b_max in readings.values()],
         },
-        "b_min": algorithm.power_of_two(low, smallest, largest),
-        "b_max": algorithm.power_of_two(high, smallest, largest),
+        "b_min": b_min,
+        "b_max": b_max,
         "noise_scale": noise,
         "range_stop": stop,
         "automatic": {"b_min": automatic[0], "b_max": automatic[1]},
@@ -208,16 +228,17 @@ def stops(tests: pd.DataFrame, constant: pd.DataFrame) -> list[float]:
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv)
-    rate_summary = read_summary(RANGE_STEM, options, ("lr_min", "candidates", "protocol"))
+    keys = ("lr_min", "candidates", "protocol")
+    rate_summary = read_summary(RANGE_STEM, options, usable_name(DATASET, options), keys)
     frame = sweep(STEM, run, configs(options.preset, rate_summary["lr_min"]), options)
     try:
-        summary = {**summarise(frame, rate_summary), "provenance": provenance(frame)}
+        summary = summarise(frame, rate_summary, PRESETS[options.preset]["range"])
     except ValueError as error:
         sys.exit(f"{STEM}: {error}; nothing drawn.")
     dataset, protocol = frame.dataset.iloc[0], summary["protocol"]
     plotting.save(draw(frame, summary, rate_summary), STEM, options, dataset)
     plotting.save(draw_noise(frame, summary), f"{STEM}_noise", options, dataset)
-    write_summary(STEM, summary, options)
+    write_summary(STEM, summary, options, frame)
     diagram = draw_algorithm(protocol["micro_batch"], protocol["largest"], protocol["noise_batch"])
     plotting.save(diagram, f"{STEM}_algorithm", options)  # last: the next script can do without schemdraw
 

@@ -28,11 +28,11 @@ import numpy as np
 import pandas as pd
 
 from coms6998_hw2.problem_4.batch_policies import asked_sizes, cyclical_batch_size, cyclical_rates, sizes_by_epoch
-from coms6998_hw2.problem_4.training import MICRO_BATCH, Plan, Training, batch_sizes, recorded_plan
+from coms6998_hw2.problem_4.training import DATASET, MICRO_BATCH, Plan, Training, batch_sizes, recorded_plan
 from utils import plotting
 from utils.cli import DEFAULTS, Options, parse_args
+from utils.data import usable_name
 from utils.intervals import mean_interval
-from utils.provenance import provenance
 from utils.records import floats, last, read_runs, read_summary, write_summary
 from utils.runs import sweep
 
@@ -89,6 +89,8 @@ SEEDS = {
     "matched_rate": 3,
     "equal_updates": 3,
 }
+# Of question 4.3's protocol, whose runs are read; all but the last also stand in the configs here.
+SHARED = ("images", "epochs", "lr_min", "lr_max", "gamma", "batch_size", "step_epochs")
 PRESETS: dict[str, Any] = {
     "full": {"seeds": SEEDS, "micro_batch": MICRO_BATCH},
     "quick": {"seeds": dict.fromkeys(SEEDS, 1), "micro_batch": 8},
@@ -105,10 +107,10 @@ PAIRS = [
 def configs(preset: str, rate_policy: dict, b_min: int, b_max: int) -> list[dict]:
     """Return the runs, every arm but question 4.3's with every seed; `rate_policy`: the protocol of that question."""
     size, runs = PRESETS[preset], []
-    common = {"dataset": "fashion_mnist", "precision": "fastest", "micro_batch": size["micro_batch"]}
+    common = {"dataset": DATASET, "precision": "fastest", "micro_batch": size["micro_batch"]}
     common |= {"b_min": b_min, "b_max": b_max, "cycle_epochs": 2 * rate_policy["step_epochs"]}
     # As in question 4.3; its batch size is that of the squeezed rate.
-    common |= {key: rate_policy[key] for key in ("images", "epochs", "lr_min", "lr_max", "gamma", "batch_size")}
+    common |= {key: rate_policy[key] for key in SHARED if key != "step_epochs"}
     for seed in range(max(size["seeds"].values())):
         for arm, seeds in size["seeds"].items():
             if seed < seeds:
@@ -312,14 +314,16 @@ def relative(curves: pd.Series, reference: pd.Series, compare: Callable) -> list
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv)
-    rate_policy = read_summary(RATE_STEM, options, ("protocol",))["protocol"]
-    batch_range = read_summary(BATCH_STEM, options, ("b_min", "b_max"))
-    rate_runs = read_runs(RATE_STEM, options, arm="cyclical", **rate_policy)
+    dataset = usable_name(DATASET, options)
+    rate_policy = read_summary(RATE_STEM, options, dataset, ("protocol",))["protocol"]
+    batch_range = read_summary(BATCH_STEM, options, dataset, ("b_min", "b_max"))
+    same = {key: rate_policy[key] for key in SHARED}
+    rate_runs = read_runs(RATE_STEM, options, arm="cyclical", dataset=dataset, **same)
     frame = sweep(STEM, run, configs(options.preset, rate_policy, batch_range["b_min"], batch_range["b_max"]), options)
     both = pd.concat([rate_runs.assign(arm=RATE_ARM), frame], ignore_index=True)
-    summary = {**summarise(both), "provenance": provenance(frame)}
+    summary = summarise(both)
     plotting.save(draw(frame, rate_runs), STEM, options, frame.dataset.iloc[0])
-    write_summary(STEM, summary, options)
+    write_summary(STEM, summary, options, frame)
 
 
 if __name__ == "__main__":

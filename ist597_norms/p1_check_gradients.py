@@ -31,7 +31,6 @@ from ist597_norms.norm_figures import COLORS
 from ist597_norms.references import EPS, INPUTS, REFERENCES, SHAPES, case, ours, with_gradients
 from utils import machine, plotting
 from utils.cli import parse_args
-from utils.provenance import provenance
 from utils.records import write_summary
 from utils.runs import run_all
 
@@ -232,9 +231,9 @@ def main(argv: list[str] | None = None) -> None:
     options = parse_args(__doc__, argv)
     tf.get_logger().setLevel("ERROR")  # TensorFlow Probability's layer is traced anew for every shape, and says so
     frame = run_all(STEM, run, configs(options.preset), options)
-    summary = {**summarise(frame), "provenance": provenance(frame)}
+    summary = summarise(frame)
     plotting.save(draw(frame, summary), STEM, options)
-    write_summary(STEM, summary, options)
+    write_summary(STEM, summary, options, frame)
 
 
 if __name__ == "__main__":

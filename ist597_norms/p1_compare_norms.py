@@ -32,7 +32,6 @@ from ist597_norms.norm_figures import draw, draw_batch_sizes, draw_rates, draw_r
 from ist597_norms.norms import NO_DIRECTION
 from utils import data, machine, plotting
 from utils.cli import DEFAULTS, Options, parse_args
-from utils.provenance import provenance
 from utils.records import write_summary
 from utils.runs import sweep
 
@@ -247,10 +246,10 @@ def main(argv: list[str] | None = None) -> None:
     preset, dataset = options.preset, str(options.dataset)
     later = [partial(repeated_configs, preset, dataset)]
     frame = sweep(stem, run, configs(preset, dataset), options, later, workers=machine.cores())  # on the CPU
-    summary = {**summarise(frame), "provenance": provenance(frame)}
+    summary = summarise(frame)
     for suffix, drawn in (("", draw), ("_rates", draw_rates), ("_relu", draw_relu), ("_batch_size", draw_batch_sizes)):
         plotting.save(drawn(frame, summary), stem + suffix, options, frame.dataset.iloc[0])
-    write_summary(stem, summary, options)
+    write_summary(stem, summary, options, frame)
 
 
 if __name__ == "__main__":

@@ -104,11 +104,16 @@ def resolve(configs: list[dict], options: Options) -> list[dict]:
     goes on with `digits`, which the configs then name. A damaged file ends both. Drawing alone needs no data. Configs
     without a data set stay as they are.
     """
-    if options.replot and options.preset == "full":
-        return configs
     names = sorted({config["dataset"] for config in configs if "dataset" in config})
-    usable = {name: _usable(name, options.data_dir, options.preset, options.replot) for name in names}
+    usable = {name: usable_name(name, options) for name in names}
     return [{**config, "dataset": usable[config["dataset"]]} if "dataset" in config else config for config in configs]
+
+
+def usable_name(name: str, options: Options) -> str:
+    """Return the data set that stands for `name` in this run, as `resolve` does for configs."""
+    if options.replot and options.preset == "full":
+        return name
+    return _usable(name, options.data_dir, options.preset, options.replot)
 
 
 @functools.cache  # one answer for all runs of a process

@@ -1,7 +1,7 @@
 """Records and summaries: what a run leaves in report/results/, in JSON, and when it counts.
 
 record = read_record(path, config)                what is recorded of exactly this config, or None
-write_summary(stem, summary, options)             what the figures' captions and the report read
+write_summary(stem, summary, options, frame)      what the figures' captions and the report read
 """
 
 import hashlib
@@ -17,7 +17,9 @@ import pandas as pd
 
 from utils.cli import DEFAULTS, Options
 from utils.files import say, short_path, write_whole
+from utils.provenance import provenance
 
+DIGITS = 6  # significant ones, of a summary's numbers
 LONGEST_NAME = 150  # bytes: file systems allow 255, of which half-written files have an ending of their own
 
 
@@ -47,14 +49,16 @@ def read_record(path: Path, config: dict | None = None) -> dict | None:
 def read_runs(stem: str, options: Options, **wanted: Any) -> pd.DataFrame:
     """Return the table of another script's records in whose configs these keys have these values, by seed.
 
-    Ends the program with status 1, naming the script, where there is none.
+    Numbers are compared to the six digits that a summary gives them with. Ends the program with status 1, naming the
+    script, where there is no such record.
     """
-    folder = options.results_dir / stem
-    records = [
-        record
-        for path in sorted(folder.glob("*.json"))
-        if (record := read_record(path)) is not None and wanted.items() <= record["config"].items()
-    ]
+    folder, records = options.results_dir / stem, []
+    for path in sorted(folder.glob("*.json")):
+        record = read_record(path)
+        if record is not None:
+            config, _ = to_json(record["config"], digits=DIGITS)
+            if wanted.items() <= config.items():
+                records.append(record)
     if not records:
         sys.exit(f"{short_path(folder)} has no record of {wanted}: run the script {stem}.py with the same flags first.")
     return table(records).sort_values("seed", ignore_index=True)
@@ -79,18 +83,27 @@ def last(column: Iterable) -> np.ndarray:
     return floats(values[-1] for values in column)
 
 
-def write_summary(stem: str, summary: dict, options: Options = DEFAULTS) -> Path:
-    """Write <results>/<stem>.json, keys sorted, numbers to six significant digits, and return its path."""
+def write_summary(stem: str, summary: dict, options: Options = DEFAULTS, frame: pd.DataFrame | None = None) -> Path:
+    """Write <results>/<stem>.json, keys sorted, numbers to six significant digits, and return its path.
+
+    frame: the runs that it is made of; the summary then also says their preset, their data set and their provenance.
+    """
     path = options.results_dir / f"{stem}.json"
-    write_json(path, to_json(summary, digits=6)[0], indent=1)
+    if frame is not None:
+        origin = {"preset": options.preset, "provenance": provenance(frame)}
+        if "dataset" in frame:
+            origin["dataset"] = frame.dataset.iloc[0]
+        summary = {**summary, **origin}
+    write_json(path, to_json(summary, digits=DIGITS)[0], indent=1)
     say(f"{stem}: summary in {short_path(path)}")
     return path
 
 
-def read_summary(stem: str, options: Options, keys: tuple[str, ...] = ()) -> dict:
+def read_summary(stem: str, options: Options, dataset: str, keys: tuple[str, ...] = ()) -> dict:
     """Return another script's summary.
 
-    Ends the program with status 1, naming the script, where there is none and where it lacks one of the `keys`.
+    Ends the program with status 1, naming the script, where there is none, where it lacks one of the `keys`, and where
+    it was computed with another preset or from another data set than `dataset`.
     """
     path = options.results_dir / f"{stem}.json"
     try:
@@ -99,6 +112,12 @@ def read_summary(stem: str, options: Options, keys: tuple[str, ...] = ()) -> dic
         sys.exit(f"{short_path(path)} is missing: run the script {stem}.py with the same flags first.")
     except (ValueError, TypeError) as error:
         sys.exit(f"{short_path(path)} is not a summary ({error}): run the script {stem}.py again.")
+    for key, wanted in (("preset", options.preset), ("dataset", dataset)):
+        if summary.get(key) != wanted:
+            sys.exit(
+                f"{short_path(path)} is of the {key} {summary.get(key)}, and this run's is {wanted}: "
+                f"run the script {stem}.py with the same flags first. Nothing was run."
+            )
     if missing := set(keys) - set(summary):
         sys.exit(f"{short_path(path)} lacks {', '.join(sorted(missing))}: run the script {stem}.py again.")
     return summary

@@ -17,6 +17,7 @@ from scipy.ndimage import median_filter
 # least point is a noisy one that lies below the curve itself, after 95%.
 BEGUN, DONE, DONE_DENSE = 0.05, 0.99, 0.95
 DENSE = 20  # points: on a curve of so many, one that lies apart is noise; of ten candidates, it may be the optimum
+RISEN = 0.1  # of the first loss: a curve that has risen by so much above its least has ended its fall
 SMALLEST_FALL = 0.05  # of the plateau: a curve that falls by less does not fall
 SMOOTHING = 0.98  # weight of the old average, fastai's
 
@@ -24,18 +25,25 @@ SMOOTHING = 0.98  # weight of the old average, fastai's
 def falling_range(rates: ArrayLike, losses: ArrayLike) -> tuple[float, float]:
     """Return the rates at which the loss begins and stops to fall, on the way to its minimum.
 
-    The plateau is the median of the first third of the losses before the minimum, at least two of them; the fall is
-    from there to the minimum. Whether there is a fall is decided by the running median of three, which an isolated
-    spike or dip does not move; on a dense curve it also stands for the losses. Between points the curve is linear in
+    The curve is read up to where the running median of three first lies above its least so far by a tenth of its first
+    value: what comes after that, the small loss of a network that is dead too, is no part of the fall. The plateau is
+    the median of the first third of the losses before the minimum, at least two of them; the fall is from there to the
+    minimum. Whether there is a fall is decided by the running median of three, which an isolated spike or dip does not
+    move; on a dense curve it also stands for the losses. Between points the curve is linear in
     the logarithm of the rate. Raises ValueError where fewer than four losses are finite, and where the loss falls by
     less than 5% of the plateau.
     """
     x, y = _finite(rates, losses)
+    dense = len(y) >= DENSE
     smoothed = median_filter(y, size=3, mode="nearest")
+    risen = smoothed > np.minimum.accumulate(smoothed) + RISEN * smoothed[0]
+    if np.any(risen):
+        end = int(np.argmax(risen))
+        x, y, smoothed = x[:end], y[:end], smoothed[:end]
     lowest, plateau = _lowest_and_plateau(smoothed)
     if lowest == 0 or plateau - smoothed[lowest] < SMALLEST_FALL * plateau:
         raise ValueError(f"the loss never falls: it starts at {plateau:.4g}, and its minimum is {smoothed[lowest]:.4g}")
-    curve, done = (smoothed, DONE_DENSE) if len(y) >= DENSE else (y, DONE)
+    curve, done = (smoothed, DONE_DENSE) if dense else (y, DONE)
     lowest, plateau = _lowest_and_plateau(curve)
     fall, log_rates = plateau - curve[lowest], np.log(x)
     begin = _last_crossing(log_rates[: lowest + 1], curve[: lowest + 1], plateau - BEGUN * fall)

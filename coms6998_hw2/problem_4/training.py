@@ -20,7 +20,7 @@ from utils.intervals import mean_interval
 from utils.records import last
 from utils.training import Trainer, fastest_precision, on_device
 
-NETWORK = MiniGoogLeNet  # the assignment's
+NETWORK, DATASET = MiniGoogLeNet, "fashion_mnist"  # the assignment's
 BATCH_SIZE = 64  # question 4.2
 MOMENTUM = 0.9  # the reference post's
 WATCHED = 10_000  # training images on which the training loss is measured in evaluation mode

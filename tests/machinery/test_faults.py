@@ -109,14 +109,23 @@ def test_when_the_reader_of_everything_leaves(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "named"),
-    [(None, "is missing"), ("", ""), ("{", ""), ('{"lr_min": NaN}', "NaN"), ("{}", "lacks lr_min"), ("[1]", "")],
+    [
+        (None, "is missing"),
+        ("", ""),
+        ("{", ""),
+        ('{"lr_min": NaN}', "NaN"),
+        ('{"preset": "full", "dataset": "mnist"}', "lacks lr_min"),
+        ('{"preset": "quick", "dataset": "mnist"}', "of the preset quick, and this run's is full"),
+        ('{"preset": "full", "dataset": "digits"}', "of the dataset digits, and this run's is mnist"),
+        ("[1]", ""),
+    ],
 )
 def test_a_damaged_summary(tmp_path, content, named):
     (tmp_path / "results").mkdir()
     if content is not None:
         (tmp_path / "results" / "p4_2.json").write_text(content)
     with pytest.raises(SystemExit, match=rf"p4_2\.json .*{named}.*run the script p4_2\.py"):
-        read_summary("p4_2", Options(output=tmp_path), ("lr_min",))
+        read_summary("p4_2", Options(output=tmp_path), "mnist", ("lr_min",))
 
 
 def test_every_test_that_the_page_on_reliability_names_is_there():

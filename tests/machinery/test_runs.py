@@ -198,6 +198,10 @@ def test_a_summary_says_where_its_runs_come_from(options):
     configs += [{"name": f"single{seed}", "used": "float32", "seed": seed} for seed in range(2)]
     run = lambda config: {"x": 1, "precision": config["used"], "device": "cpu"}  # noqa: E731
     frame = run_all("stem", run, configs, options)
+    path = write_summary("stem", {"x": 1}, options, frame.assign(dataset="digits"))
+    summary = json.loads(path.read_text())
+    assert summary["preset"] == options.preset and summary["dataset"] == "digits" and summary["x"] == 1
+    assert summary["provenance"]["runs"] == 3
     origin = provenance(frame)
     assert origin["runs"] == 3 and origin["seconds"] == pytest.approx(frame.seconds.sum())
     assert {row["precision"]: row["runs"] for row in origin["environments"]} == {"bfloat16": 1, "float32": 2}

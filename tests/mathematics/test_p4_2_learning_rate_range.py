@@ -1,5 +1,6 @@
 """Question 4.2: the rules read known ranges off curves, whatever noise does; runs start alike and see all images."""
 
+import json
 from functools import partial
 from itertools import combinations, pairwise
 
@@ -15,7 +16,7 @@ from coms6998_hw2.models import LeNet5
 from coms6998_hw2.problem_4 import training
 from coms6998_hw2.problem_4.range_rules import debiased_average, falling_range, running_mean_of_epoch, valley
 from coms6998_hw2.problem_4.training import MICRO_BATCH, Training, batch_sizes, constant_plan
-from utils.cli import Options
+from utils.cli import ROOT, Options
 
 RATES = np.logspace(-9, 1, 10)
 DENSE = np.logspace(-10, 1, 1000)
@@ -57,6 +58,17 @@ def test_an_early_spike_changes_nothing():
     spiked = ramp(DENSE)
     spiked[20], spiked[40] = 9.0, 0.0
     assert falling_range(DENSE, spiked) == pytest.approx(falling_range(DENSE, ramp(DENSE)))
+
+
+def test_what_a_dead_network_gives_after_a_divergence_is_no_part_of_the_fall():
+    """A network whose units have all died has the loss of guessing, less than what these learned."""
+    learned = [2.6, 2.6, 2.6, 2.58, 2.5, 2.4, 2.34]
+    low, high = falling_range(RATES, [*learned, 2.9, 7, 2.303])
+    assert (low, high) == falling_range(RATES[:7], learned)
+    assert RATES[2] < low < RATES[4] and RATES[5] < high <= RATES[6]
+    dense = ramp(DENSE, end=1e-3)
+    dead = np.where(DENSE > 1, 0.3, dense)  # below the least of the ramp, after its rise
+    assert falling_range(DENSE, dead) == pytest.approx(falling_range(DENSE, dense))
 
 
 def test_diverged_candidates_are_no_points():
@@ -217,6 +229,17 @@ def test_lr_min_and_lr_max_are_the_range_tests_to_one_digit():
     assert summary["lr_min"] == float(f"{low:.0e}") and summary["lr_max"] == float(f"{high:.0e}")
     reading = summary["candidates_reading"]
     assert (reading["lr_min"], reading["lr_max"]) == falling_range(RATES, ramp(RATES))
+
+
+def test_a_range_that_was_settled_before_stays_whatever_a_further_test_reads():
+    summary = p42.summarise(made_up_runs(RATES), fixed=(1e-6, 0.5))
+    assert (summary["lr_min"], summary["lr_max"]) == (1e-6, 0.5)
+
+
+def test_the_recorded_range_tests_still_give_the_range_that_the_later_questions_train_with():
+    summary = json.loads((ROOT / "report" / "results" / f"{p42.STEM}.json").read_text())
+    read = [float(f"{summary['continuous'][name]['mean']:.0e}") for name in ("lr_min", "lr_max")]
+    assert read == [p42.LR_MIN, p42.LR_MAX] == [summary["lr_min"], summary["lr_max"]]
 
 
 def test_without_a_fall_there_is_no_range():

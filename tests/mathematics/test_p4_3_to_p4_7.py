@@ -1,5 +1,6 @@
 """Questions 4.3 to 4.7: the schedules are Smith's, the plans compare what the questions ask to compare."""
 
+import json
 import math
 
 import matplotlib.pyplot as plt
@@ -11,10 +12,11 @@ import torch
 from coms6998_hw2 import p4_3_cyclical_learning_rate as p4_3
 from coms6998_hw2 import p4_4_batch_size_range as p4_4
 from coms6998_hw2 import p4_6_cyclical_batch_size as p4_6
+from coms6998_hw2.problem_4.automatic_batch_size import power_of_two
 from coms6998_hw2.problem_4.range_rules import batch_size_range
 from coms6998_hw2.problem_4.training import CURVES
-from utils.cli import Options
-from utils.records import read_runs
+from utils.cli import ROOT, Options
+from utils.records import read_runs, write_summary
 from utils.runs import run_all
 
 LOW, HIGH, GAMMA = 1e-5, 1e-2, 0.99994
@@ -118,6 +120,12 @@ def test_the_batch_size_range_is_read_off_the_last_losses():
     assert p4_4.reading(swept[::-1]) == batch_size_range([64, 128, 256, 512], [0.5, 1.0, 2.0, 2.3])
     with pytest.raises(ValueError, match=r"cannot be read off these batch sizes: the loss never falls"):
         p4_4.reading(made_up_candidates([2.3, 2.3, 2.3, 2.3]))
+
+
+def test_seed_0_still_reads_the_batch_sizes_that_question_46_trains_with():
+    summary = json.loads((ROOT / "report" / "results" / f"{p4_4.STEM}.json").read_text())
+    read = [power_of_two(summary["readings"][name][0], 64, 8192) for name in ("b_min", "b_max")]
+    assert read == [p4_4.B_MIN, p4_4.B_MAX] == [summary["b_min"], summary["b_max"]]
 
 
 def test_sizes_are_compared_after_the_updates_that_they_have_made():
@@ -302,3 +310,36 @@ def test_the_rates_runs_that_46_reads_are_those_of_the_protocol(tmp_path):
     assert runs.value.tolist() == [12, 12] and runs.seed.tolist() == [0, 1]
     with pytest.raises(SystemExit, match=rf"no record of .*'epochs': 24.*run the script {p4_3.STEM}\.py"):
         read_runs(p4_3.STEM, options, arm="cyclical", epochs=24)
+
+
+def test_a_summarys_rounded_number_finds_the_record_of_the_exact_one(tmp_path):
+    options = Options(output=tmp_path)
+    config = {"arm": "cyclical", "gamma": 0.99994321, "seed": 0}  # 0.999943 in a summary
+    run_all(p4_3.STEM, lambda config: {"value": 1, "precision": "float32", "device": "cpu"}, [config], options)
+    assert len(read_runs(p4_3.STEM, options, gamma=0.999943)) == 1
+
+
+def test_a_key_of_43s_protocol_that_is_no_configs_is_not_looked_for(tmp_path):
+    """With a summary that says more than it did, the runs are found and 4.6's configs are the same."""
+    policy = config_43("cyclical") | {"dataset": "fashion_mnist", "images": 60_000}
+    wanted = p4_6.configs("full", policy, 64, 2048)
+    assert p4_6.configs("full", policy | {"momentum_of_the_optimizer": 0.9}, 64, 2048) == wanted
+    options = Options(output=tmp_path, replot=True)
+    about = {"preset": "full", "dataset": "fashion_mnist"}
+    write_summary(p4_3.STEM, {"protocol": policy | {"momentum_of_the_optimizer": 0.9}, **about}, options)
+    write_summary(p4_4.STEM, {"b_min": 64, "b_max": 2048, **about}, options)
+    answer = {"value": 1, "precision": "float32", "device": "cpu"}
+    run_all(p4_3.STEM, lambda config: answer, [policy | {"seed": 0}], Options(output=tmp_path))
+    with pytest.raises(SystemExit, match=rf"^{p4_6.STEM}: {len(wanted)} of {len(wanted)} runs are not recorded"):
+        p4_6.main(["--replot", "--output", str(tmp_path)])  # and not: no record of the rate's runs
+
+
+@pytest.mark.parametrize("script", [p4_3, p4_4, p4_6])
+@pytest.mark.parametrize(("key", "other"), [("preset", "quick"), ("dataset", "digits")])
+def test_a_summary_of_another_preset_or_data_set_is_refused_before_anything_runs(script, key, other, tmp_path):
+    about = {"preset": "full", "dataset": "fashion_mnist", key: other}
+    for stem in ("p4_2_learning_rate_range", p4_3.STEM, p4_4.STEM):
+        write_summary(stem, about, Options(output=tmp_path))
+    with pytest.raises(SystemExit, match=rf"is of the {key} {other}, and this run's is .*Nothing was run\.$"):
+        script.main(["--replot", "--output", str(tmp_path)])
+    assert not (tmp_path / "results" / script.STEM).exists()
