@@ -19,6 +19,7 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 # isort: split
 
+import math
 from typing import Any
 
 import numpy as np
@@ -110,14 +111,17 @@ def measure(layers: nn.ModuleList, activation: str, x: torch.Tensor, y: torch.Te
     gradients = torch.autograd.grad(loss, [*after, *weights])
     by_activation, by_weight = gradients[: len(after)], [gradient / len(x) for gradient in gradients[len(after) :]]
     low, high = SATURATED[activation]
-    outside = [((h <= low) | (h >= high)) for h in after]
+    outside = []
+    for h in after:
+        finite = torch.isfinite(h).all()
+        outside.append(torch.where(finite, ((h <= low) | (h >= high)).float(), math.nan))
     return {
         "rms_preactivation": [rms(z) for z in before],
         "rms_activation": [rms(h) for h in after],
         "rms_gradient_activation": [rms(g) for g in by_activation],
         "rms_gradient_weight": [rms(g) for g in by_weight],
-        "saturated": [share.float().mean().item() for share in outside],
-        "dead_units": [share.all(dim=0).float().mean().item() for share in outside],
+        "saturated": [share.mean().item() for share in outside],
+        "dead_units": [share.amin(dim=0).mean().item() for share in outside],  # outside for every image
         "quantiles_preactivation": [quantiles(z) for z in before],
         "quantiles_activation": [quantiles(h) for h in after],
         "quantiles_gradient_activation": [quantiles(g) for g in by_activation],
@@ -151,7 +155,8 @@ def train(layers: nn.ModuleList, config: dict, x: torch.Tensor, y: torch.Tensor)
         with torch.no_grad():
             logits = forward(layers, config["activation"], x)[0]
             losses.append(nn.functional.cross_entropy(logits, y).item())
-            accuracies.append((logits.argmax(dim=1) == y).float().mean().item())
+            finite = bool(torch.isfinite(logits).all())  # NaN is no class, though argmax takes it for the first
+            accuracies.append((logits.argmax(dim=1) == y).float().mean().item() if finite else math.nan)
         if epoch == config["epochs"]:
             break
         for batch in torch.randperm(len(x), generator=generator).to(x.device).split(config["batch_size"]):
@@ -164,8 +169,10 @@ def train(layers: nn.ModuleList, config: dict, x: torch.Tensor, y: torch.Tensor)
 
 def summarise(frame: pd.DataFrame) -> dict:
     """Return for each activation and initialization the gradient's ratio, saturation, training, and the theory."""
-    kept = ("dataset", "epochs", "train_images", "test_images", "batch_size")
-    protocol = {key: frame[key].iloc[0] for key in kept}
+    first = frame.iloc[0]
+    protocol = {key: first[key] for key in ("dataset", "epochs", "batch_size")}
+    for part in ("train", "test"):  # as many as there are, where fewer are than were asked for
+        protocol[f"{part}_images"] = min(first[f"{part}_images"], data.SIZES[first.dataset][part])
     protocol |= {"learning_rate": LEARNING_RATE, "deep_learning_rate": DEEP_LEARNING_RATE}
     protocol |= {"seeds": frame.seed.nunique(), "saturated": SATURATED["tanh"][1]}
     summary: dict[str, Any] = {"protocol": protocol, "settings": []}

@@ -44,7 +44,7 @@ from coms6998_hw2.problem_4.training import (
     batch_sizes,
     constant_plan,
 )
-from utils import plotting
+from utils import data, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import geometric_interval
 from utils.records import write_summary
@@ -132,6 +132,7 @@ def summarise(frame: pd.DataFrame, fixed: tuple[float, float] | None = None) -> 
     """
     candidates, tests = frame[frame.part == "candidate"], frame[frame.part == "continuous"]
     protocol = {key: candidates[key].iloc[0] for key in ("dataset", "images", "batch_size", "epochs")}
+    protocol["training_images"] = protocol["images"] - data.validation_size(protocol["images"])
     protocol |= {"momentum": MOMENTUM, "smoothing": SMOOTHING}
     protocol |= {"begun": BEGUN, "done": DONE, "done_dense": DONE_DENSE}
     continuous = readings(tests)

@@ -62,6 +62,8 @@ class CNN:
         if len(image_shape) != 3 or min(image_shape[:2]) < POOL:
             raise ValueError(f"image_shape is {image_shape}; it must be (height, width, channels), {POOL} or more high")
         dtype = tf.as_dtype(dtype)
+        if dtype not in (tf.float32, tf.float64):
+            raise ValueError(f"dtype is {dtype.name}; choose float32 or float64")
         self.device, self.normalization, self.position = device, normalization, position
         self.eps, self.momentum, self.dtype, self.image_shape = eps, momentum, dtype, image_shape
         height, width, channels = image_shape
@@ -191,7 +193,13 @@ class CNN:
         return exponentials / tf.reduce_sum(exponentials, axis=-1, keepdims=True)
 
     def cross_entropy_error(self, yhat: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """Return the mean over examples of -log of the probability that yhat (n, classes) gives the one-hot y."""
+        """Return the mean over examples of -log of the probability that yhat (n, classes) gives the one-hot y.
+
+        Raises ValueError for half precision, in which the least probability would be zero and its logarithm infinite.
+        """
+        yhat = tf.convert_to_tensor(yhat)
+        if yhat.dtype.size < tf.float32.size:
+            raise ValueError(f"yhat is {yhat.dtype.name}; choose float32 or float64")
         of_class = tf.reduce_sum(yhat * y, axis=-1)
         return -tf.reduce_mean(tf.math.log(tf.maximum(of_class, SMALLEST_PROBABILITY)))
 
@@ -200,9 +208,16 @@ class CNN:
         return self._layers(X, training)[0]
 
     def active_shares(self, X: tf.Tensor) -> list[float]:
-        """Return the shares of positive outputs of the ReLU at the convolution and at the first affine layer."""
+        """Return the shares of positive outputs of the ReLU at the convolution and at the first affine layer.
+
+        NaN where an output is not finite.
+        """
         _, *rectified = self._layers(X, training=False)
-        return [float(tf.reduce_mean(tf.cast(outputs > 0, tf.float64))) for outputs in rectified]
+        shares = []
+        for outputs in rectified:
+            finite = tf.reduce_all(tf.math.is_finite(outputs))
+            shares.append(float(tf.reduce_mean(tf.cast(outputs > 0, tf.float64))) if finite else float("nan"))
+        return shares
 
     def _layers(self, X, training):
         """Return the logits, and the outputs of the two ReLUs."""
@@ -295,6 +310,10 @@ class CNN:
 
 
 def accuracy_function(yhat: tf.Tensor, true_y: tf.Tensor) -> tf.Tensor:
-    """Return the share of rows whose largest entry in yhat (n, classes) is where the one-hot true_y has its one."""
+    """Return the share of rows whose largest entry in yhat (n, classes) is where the one-hot true_y has its one.
+
+    NaN where an entry of yhat is not finite: argmax would take NaN for a class.
+    """
     correct = tf.equal(tf.argmax(yhat, axis=1), tf.argmax(true_y, axis=1))
-    return tf.reduce_mean(tf.cast(correct, tf.float32))
+    finite = tf.reduce_all(tf.math.is_finite(yhat))
+    return tf.where(finite, tf.reduce_mean(tf.cast(correct, tf.float32)), float("nan"))

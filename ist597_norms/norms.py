@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 NO_DIRECTION = "weight_norm: v is zero or not finite for a unit, which then has no direction"
+NOT_FINITE = "the variance is not finite: values this large, or not finite themselves, cannot be normalized"
 
 
 def batch_norm(
@@ -29,7 +30,7 @@ def batch_norm(
     algorithm 1. The statistics of half precision are float32. Raises ValueError for eps <= 0, axes that x does not
     have, gamma or beta of another shape, and for axes that hold no value in each feature, which have no mean, or a
     single one, whose variance is zero whatever it is; where sizes are known in the graph only,
-    tf.errors.InvalidArgumentError (which XLA leaves out).
+    tf.errors.InvalidArgumentError (which XLA leaves out), and that, with NOT_FINITE, where a variance is not finite.
     """
     x, gamma, beta, axes = _check(x, gamma, beta, axes, eps, parameters_over="kept")
     dtype = x.dtype
@@ -38,6 +39,7 @@ def batch_norm(
     mean = tf.reduce_mean(x, axis=axes, keepdims=True)
     centered = x - mean
     variance = tf.reduce_mean(tf.square(centered), axis=axes, keepdims=True)
+    variance = tf.debugging.check_numerics(variance, NOT_FINITE)
     shape = tf.shape(mean)
     scale = tf.reshape(gamma, shape) / tf.sqrt(variance + eps)  # gamma joins it first: one pass over x less
     z = scale * centered + tf.reshape(beta, shape)
@@ -86,6 +88,7 @@ def layer_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, *, axes: tuple[i
     x, gamma, beta = _in_single(x), _in_single(gamma), _in_single(beta)
     centered = x - tf.reduce_mean(x, axis=axes, keepdims=True)
     variance = tf.reduce_mean(tf.square(centered), axis=axes, keepdims=True)
+    variance = tf.debugging.check_numerics(variance, NOT_FINITE)
     shape = [tf.shape(x)[axis] if axis in axes else 1 for axis in range(x.shape.rank)]
     normalized = centered * (1 / tf.sqrt(variance + eps))  # one division for each example, not for each feature
     return tf.cast(tf.reshape(gamma, shape) * normalized + tf.reshape(beta, shape), dtype)
@@ -152,7 +155,8 @@ def weight_norm_init(v: tf.Tensor, preactivations: tf.Tensor, *, axes: tuple[int
     t = preactivations / norm
     over = tuple(range(t.shape.rank - 1))
     mean = tf.reduce_mean(t, axis=over)
-    deviation = tf.sqrt(tf.reduce_mean(tf.square(t - mean), axis=over))
+    variance = tf.debugging.check_numerics(tf.reduce_mean(tf.square(t - mean), axis=over), NOT_FINITE)
+    deviation = tf.sqrt(variance)
     # A constant's rounded mean leaves a deviation of the order of the rounding unit.
     rounding = 10 * np.finfo(v.dtype.as_numpy_dtype).eps * tf.abs(mean)
     tf.debugging.assert_positive(

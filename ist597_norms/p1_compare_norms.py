@@ -29,7 +29,7 @@ import tensorflow as tf
 from ist597_norms import norm_intervals as intervals
 from ist597_norms.cnn import BY_HAND, CNN, FILTERS, MOMENTUM, NORMALIZATIONS, POOL, WEIGHT_DEVIATION, accuracy_function
 from ist597_norms.norm_figures import draw, draw_batch_sizes, draw_rates, draw_relu
-from ist597_norms.norms import NO_DIRECTION
+from ist597_norms.norms import NO_DIRECTION, NOT_FINITE
 from utils import data, machine, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.records import write_summary
@@ -161,7 +161,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
         try:
             losses = train_epoch(model, scaled, one_hot, rng.permutation(training), config["batch_size"])
         except tf.errors.InvalidArgumentError as error:
-            if NO_DIRECTION not in error.message:
+            if NO_DIRECTION not in error.message and NOT_FINITE not in error.message:
                 raise
             return {**diverged(result, config["epochs"] - epoch), "precision": "float32", "device": "cpu"}
         result["train_loss"].append(float(np.mean(losses)))

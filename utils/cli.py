@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -86,7 +87,7 @@ def parse_args(doc: str, argv: list[str] | None = None, datasets: tuple[str, ...
 
 def _folder_path(text: str) -> Path:
     """Return the absolute path of a folder that is there or can be made; a worker may run in another folder."""
-    folder = Path(text).absolute()
+    folder = Path(os.path.expanduser(text)).absolute()
     try:
         usable = text and next(path for path in (folder, *folder.parents) if path.exists()).is_dir()
     except OSError as error:  # a name too long, a link to itself

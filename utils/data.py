@@ -9,7 +9,8 @@ import io
 import os
 import socket
 import sys
-import tempfile
+import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,16 @@ import numpy as np
 from utils.cli import Options
 from utils.files import warn
 
-NAMES = ("mnist", "fashion_mnist", "cifar10", "digits")
+SIZES = {  # images of each part
+    "mnist": {"train": 60_000, "test": 10_000},
+    "fashion_mnist": {"train": 60_000, "test": 10_000},
+    "cifar10": {"train": 50_000, "test": 10_000},
+    "digits": {"train": 1437, "test": 360},
+}
+NAMES = tuple(SIZES)
 VALIDATION, SPLIT_SEED = 5000, 0  # of the one split that all scripts, variants and seeds share
 TIMEOUT = 10  # seconds to wait for a mirror that does not answer
+DEADLINE = 600  # seconds for a file, from a mirror that does
 # torchvision's names and MD5 sums. They stand here so that reading needs no torchvision, which takes seconds to import.
 FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
 MD5_SUMS = {
@@ -189,8 +197,12 @@ def _torchvision_datasets():
 
 def _verified(name: str, path: Path, md5: str, download: bool) -> bytes:
     """Return the bytes of the archive `path`, after downloading it if it is missing."""
-    if not os.path.lexists(path):
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
         _download(name, path, md5, _mirrors(name) if download else [])
+    except OSError as error:  # a folder that one may not look into, say: whether the archive is there is not known
+        raise DamagedFile(f"{path} cannot be read ({error.strerror}); make it readable.") from error
     return _read_verified(path, md5)
 
 
@@ -209,12 +221,29 @@ def _read_verified(path: Path, md5: str) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise DamagedFile(f"{path} cannot be read ({error.strerror}); remove it and put the original there.") from error
-    if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+    if _md5(content) != md5:
         raise DamagedFile(
             f"{path} is damaged: its MD5 sum is not {md5}; it was neither used nor changed. "
             f"Remove it, and it will be downloaded again, or put the original there."
         )
     return content
+
+
+def _fetch(address: str, deadline: float) -> bytes:
+    """Return what lies at an address; raises TimeoutError where it is not all there at the deadline (monotonic)."""
+    content = bytearray()
+    with urllib.request.urlopen(address) as answer:
+        while part := answer.read1(1 << 20):  # what there is: a mirror that drips is asked for the time at each drop
+            content += part
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"only {len(content):,} bytes in {DEADLINE} s")
+    if answer.length:
+        raise OSError(f"it broke off {answer.length:,} bytes before the end")
+    return bytes(content)
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _download(name, path, md5, mirrors):
@@ -223,14 +252,14 @@ def _download(name, path, md5, mirrors):
     tried = []
     try:
         for mirror in mirrors:
-            # Into a folder of its own first: an interrupted download leaves no file under the archive's name.
             try:
-                with tempfile.TemporaryDirectory() as folder:
-                    _torchvision_datasets().utils.download_url(mirror + path.name, folder, path.name, md5)
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    partial = path.with_name(f".{path.name}.{os.getpid()}")
-                    partial.write_bytes((Path(folder) / path.name).read_bytes())
-                    os.replace(partial, path)
+                content = _fetch(mirror + path.name, time.monotonic() + DEADLINE)
+                if _md5(content) != md5:
+                    raise OSError("what it sends has another MD5 sum")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial = path.with_name(f".{path.name}.{os.getpid()}")
+                partial.write_bytes(content)
+                os.replace(partial, path)
                 return
             except (OSError, RuntimeError, ValueError, http.client.HTTPException) as error:
                 tried.append(f"{mirror}: {type(error).__name__}: {' '.join(str(error).split())}")

@@ -15,8 +15,15 @@ GPU_SHARE = 1 / RUNS_ON_A_GPU
 
 
 def cores() -> int:
-    """Return how many CPU cores this process may use: fewer than the machine has, where a scheduler says so."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many CPU cores this process may use: fewer than the machine has, where someone says so.
+
+    joblib knows the affinity and a container's quota (cgroup v1 and v2); Slurm says how many CPUs a task has.
+    """
+    import joblib
+
+    allowed = joblib.cpu_count()
+    of_slurm = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return min(allowed, int(of_slurm)) if of_slurm.isdigit() and int(of_slurm) > 0 else allowed
 
 
 def has_cuda() -> bool:

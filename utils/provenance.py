@@ -38,7 +38,9 @@ def _commit():
         if git("rev-parse", "--show-cdup"):
             return "unknown"  # unpacked inside another repository
         git("ls-files", "--error-unmatch", "--", "utils/provenance.py")  # or at its root
-        return git("rev-parse", "HEAD") + ("-modified" if git("status", "--porcelain", "--", "*.py") else "")
+        # Whatever the user's settings are, a new script counts as a change, and a file's mode does not.
+        status = git("-c", "core.fileMode=false", "status", "--porcelain", "--untracked-files=all", "--", "*.py")
+        return git("rev-parse", "HEAD") + ("-modified" if status else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

@@ -41,6 +41,8 @@ def read_record(path: Path, config: dict | None = None) -> dict | None:
         same = config is None or _dumps(record["config"]) == _dumps(to_json(config)[0])
         valid = same and isinstance(record["config"], dict) and len({**record["result"]}) > 0 and record["seconds"] >= 0
         valid = valid and isinstance(record["environment"]["commit"], str)
+    except PermissionError as error:  # somebody else's: it is there, and to run it again would not help
+        sys.exit(f"{short_path(path)} cannot be read ({error.strerror}); nothing was run.")
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return record if valid else None
@@ -110,6 +112,8 @@ def read_summary(stem: str, options: Options, dataset: str, keys: tuple[str, ...
         summary = {**json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)}
     except FileNotFoundError:
         sys.exit(f"{short_path(path)} is missing: run the script {stem}.py with the same flags first.")
+    except PermissionError as error:
+        sys.exit(f"{short_path(path)} cannot be read ({error.strerror}).")
     except (ValueError, TypeError) as error:
         sys.exit(f"{short_path(path)} is not a summary ({error}): run the script {stem}.py again.")
     for key, wanted in (("preset", options.preset), ("dataset", dataset)):

@@ -6,7 +6,6 @@ frame = sweep(stem, run, configs, options)        the same for run(config, optio
 
 import contextlib
 import json
-import multiprocessing
 import os
 import signal
 import sys
@@ -15,7 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
@@ -43,8 +42,8 @@ def run_all(
     A config is a flat dict of JSON values, "seed" included; its key "name", if there, names the record. `run`
     returns a dict of JSON values or NumPy arrays; its keys "precision" and "device" say what it computed in and where,
     and go to the environment. A record is valid exactly when its config equals the requested one.
-    With several `workers`, as many processes share the runs; `run` must then be picklable, and should compute on one
-    thread. On a Ray cluster (options.ray) a run asks for a CPU, and for `gpu_share` of a GPU where there are any.
+    With several `workers`, as many processes share the runs; `run` should then compute on one thread. On a Ray cluster
+    (options.ray) a run asks for a CPU, and for `gpu_share` of a GPU where there are any.
     Columns: the config's keys, the result's, "seconds" and "environment".
     Ends the program with status 1 where a run raised (the others are recorded first), where with --replot a record is
     missing, and where the folder cannot be written; with 130 or 143 where it was interrupted, saying how to resume.
@@ -52,11 +51,6 @@ def run_all(
     --fresh does the rest; of several sweeps in one folder only the first must have it.
     """
     folder = options.results_dir / stem
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        # A worker is importing a script that starts its runs at once: the parent finds this file, and says so.
-        with contextlib.suppress(OSError):
-            _unguarded(folder, os.getppid()).touch()
-        os._exit(1)
     for config in configs:
         _check_config(config)
     paths = {folder / f"{record_name(config)}.json": config for config in configs}
@@ -74,7 +68,7 @@ def run_all(
             attempts = _attempts_on_ray(run, todo, options, gpu_share)
         else:
             attempts = _attempts(run, todo, options, workers)
-        _run(stem, todo, folder, attempts, pooled=workers > 1 and options.ray is None, fresh=options.fresh)
+        _run(stem, todo, folder, attempts, fresh=options.fresh)
     records = [record for path, config in paths.items() if (record := read_record(path, config)) is not None]
     if len(records) < len(paths):
         sys.exit(f"{stem}: {len(paths) - len(records)} records have vanished from {short_path(folder)}; run it again.")
@@ -114,7 +108,7 @@ def progress(items: Iterable, total: int, label: str) -> Iterator:
             warn(f"{label}: {done}/{total} done, about {left:.0f} s left")
 
 
-def _run(stem, todo, folder, attempts, pooled, fresh):
+def _run(stem, todo, folder, attempts, fresh):
     if not todo:
         say(f"{stem}: every run is recorded in {short_path(folder)}")
         return
@@ -125,7 +119,7 @@ def _run(stem, todo, folder, attempts, pooled, fresh):
             os.replace(path, f"{path}{REPLACED}")
     failed = []
     # Closed at once: an interruption while a record is written would else leave the workers to run all that is queued.
-    with _resumable(stem, pooled), contextlib.closing(attempts):
+    with _resumable(stem), contextlib.closing(attempts):
         for path, record, error in progress(attempts, len(todo), stem):
             if error:
                 warn(error)
@@ -134,13 +128,13 @@ def _run(stem, todo, folder, attempts, pooled, fresh):
                 write_json(path, record)
                 Path(f"{path}{REPLACED}").unlink(missing_ok=True)
     if failed:
-        listing = "\n".join(f"  {json.dumps(config)}" for config in failed)
+        listing = "\n".join(f"  {json.dumps(to_json(config)[0])}" for config in failed)
         sys.exit(f"{stem}: {len(failed)} of {len(todo)} runs failed, the others are recorded:\n{listing}")
 
 
 def _attempts(run, todo, options, workers):
     """Yield (path, record, error) for each run, here or, with several workers, from processes as they finish."""
-    if workers == 1 or len(todo) == 1:
+    if workers == 1 or len(todo) == 1 or not _processes_can_share():
         for path, config in todo.items():
             yield path, *_attempt(run, path, config, options)
         return
@@ -157,27 +151,31 @@ def _attempts(run, todo, options, workers):
                 yield next(finished, (path, None, f"its worker was killed, for want of memory perhaps ({path.stem})"))
 
 
+def _processes_can_share():
+    """Return whether processes can share semaphores here; where they cannot, say that one process does it all."""
+    from joblib.externals import loky
+
+    try:
+        loky.backend.get_context("loky").Lock()
+    except OSError as error:  # /dev/shm is read-only, full or not there
+        warn(f"processes cannot share memory here ({error.strerror}): one process does all runs, one after the other.")
+        return False
+    return True
+
+
 def _pool(run, todo, options, workers):
     """Yield (path, record, error) for each run as a process finishes it, and end early where a process is killed."""
-    # An interruption leaves no time to hand back the pool's semaphores, which are gone with the processes anyway.
-    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(todo)), context, initializer=_follow_parent) as pool:
-        try:
-            paths = {pool.submit(_attempt, run, path, config, options): path for path, config in todo.items()}
-            for future in as_completed(paths):
-                yield paths[future], *future.result()
-        except BrokenProcessPool:
-            mark = _unguarded(next(iter(todo)).parent, os.getpid())
-            if mark.exists():
-                mark.unlink()
-                sys.exit('several workers import the script: start its runs below  if __name__ == "__main__":  only.')
-            return
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in multiprocessing.active_children():
-                worker.terminate()
-            raise
+    from joblib.externals import loky
+
+    pool = loky.ProcessPoolExecutor(min(workers, len(todo)), initializer=_follow_parent, initargs=(os.getpid(),))
+    try:
+        paths = {pool.submit(_attempt, run, path, config, options): path for path, config in todo.items()}
+        for future in as_completed(paths):
+            yield paths[future], *future.result()
+    except BrokenProcessPool:
+        return
+    finally:
+        pool.shutdown(kill_workers=True)  # at once after an interruption; else they have nothing left to do
 
 
 def _attempts_on_ray(run, todo, options, gpu_share):
@@ -212,11 +210,6 @@ def _attempt(run, path, config, options):
     return record, None
 
 
-def _unguarded(folder, parent):
-    """Return the file by which a worker tells its parent that the script has no main guard."""
-    return folder / f".{parent}.unguarded"
-
-
 def _check_config(config):
     """Raise ValueError for a config that a record or a row of the table cannot hold, before anything runs."""
     for key in config:
@@ -248,13 +241,13 @@ def _check_result(result, config):
         raise ValueError(f"run returned {', '.join(both)}, which the table's row has already; give it another name")
 
 
-def _follow_parent():
+def _follow_parent(parent):
     """Leave Ctrl-C to the parent, and end when it ends, however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch():
-        if (parent := multiprocessing.parent_process()) is not None:
-            parent.join()
+        while os.getppid() == parent:
+            time.sleep(1)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -272,7 +265,7 @@ def _clear_litter(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _resumable(stem, pooled):
+def _resumable(stem):
     """Turn Ctrl-C and SIGTERM into one sentence and the usual exit status."""
     terminated = []
 
@@ -285,13 +278,6 @@ def _resumable(stem, pooled):
         yield
     except KeyboardInterrupt:
         warn(f"\n{stem}: interrupted; every finished run is recorded, the same command without --fresh goes on.")
-        status = 143 if terminated else 130
-        if pooled:
-            # A worker that was stopped while it sent a result leaves the pool's thread waiting for the rest, and
-            # a usual exit waiting for that thread. Everything that should be on the disk is there.
-            with contextlib.suppress(AttributeError, OSError):  # closed by the caller, or by the reader
-                sys.stdout.flush()
-            os._exit(status)
-        sys.exit(status)
+        sys.exit(143 if terminated else 130)
     finally:
         signal.signal(signal.SIGTERM, previous)

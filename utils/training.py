@@ -10,6 +10,7 @@ beforehand, by pure functions; this loop only executes it.
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -134,11 +135,16 @@ class Trainer:
 
     @torch.no_grad()
     def evaluate(self, pixels: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-        """Return the mean loss and the accuracy in evaluation mode: no dropout, running statistics, no augmentation."""
+        """Return the mean loss and the accuracy in evaluation mode: no dropout, running statistics, no augmentation.
+
+        Both are NaN where a logit is not finite: its largest entry would still be taken for a class.
+        """
         self.model.eval()
         loss, correct, size = 0.0, 0, EVALUATION_BATCH[self.device.type]
         for i in range(0, len(pixels), size):
             logits, target = self.logits(pixels[i : i + size]), labels[i : i + size]
+            if not torch.isfinite(logits).all():
+                return math.nan, math.nan
             loss += float(functional.cross_entropy(logits, target, reduction="sum"))
             correct += int((logits.argmax(1) == target).sum())
         return loss / len(pixels), correct / len(pixels)

@@ -81,8 +81,13 @@ def noise_of_running_mean(batch_size: int) -> float:
 
 
 def co_adaptation(activations: torch.Tensor) -> float:
-    """Return the mean absolute correlation between two different units of activations (samples, units)."""
+    """Return the mean absolute correlation between two different units of activations (samples, units).
+
+    A unit that does not vary has no correlation; NaN where fewer than two vary.
+    """
     varying = activations[:, activations.std(0) > 0]
+    if varying.shape[1] < 2:
+        return math.nan
     correlations = torch.corrcoef(varying.T).abs()
     return float((correlations.sum() - correlations.trace()) / (correlations.numel() - len(correlations)))
 
