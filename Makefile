@@ -1,83 +1,101 @@
-# Every command sets up what it needs: a virtual environment in .venv, and the data sets if they lie beside this folder.
+# Every command sets up what it needs: a virtual environment in .venv, installed by uv from requirements.lock.
 PYTHON ?= python3
-DATA_SOURCE ?= ../shared/data
 BIN := .venv/bin
+UV_VERSION := 0.13.9
+UV := $(shell command -v uv || echo build/uv/bin/uv)
+# Where data sets are looked for that are not in data/; read, never written.
+export DATA_SOURCE ?= ../shared/data
 # Further flags of the scripts, such as --ray or --device cpu.
 FLAGS ?=
-ARCHIVES := $(foreach set,MNIST FashionMNIST,$(foreach part,train t10k,$(foreach kind,images-idx3 labels-idx1,\
-  $(set)/raw/$(part)-$(kind)-ubyte.gz)))
+# Scripts of the quick preset that run at the same time.
+JOBS ?= 2
+MINUTES ?= 10
+SEED ?= 0
 SCRIPTS := $(sort $(wildcard ist597_norms/p*.py coms6998_hw2/p*.py))
+QUICK := $(addprefix quick/,$(SCRIPTS))
+# The lock's checksum names the environment that is made of it: whatever the files' dates, it is made once.
+INSTALLED := .venv/installed-$(word 1,$(shell cksum requirements.lock))
+INSTALLED_RAY := .venv/installed-ray-$(word 1,$(shell cksum requirements-ray.lock))
+# An environment whose Python has vanished is none.
+$(shell [ -x $(BIN)/python ] || rm -rf .venv)
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 # This checkout's modules, also where .venv was copied or moved here together with another one.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-.PHONY: quick full report test bench lint format data ray-demo
-quick: .venv/installed data
+.PHONY: all quick full report test audit bench lint format lock ray-demo $(QUICK)
+all: quick
+
+quick: $(INSTALLED)
 	@echo "== every script on the quick preset, then the PDFs: results, figures and PDFs go to build/quick/"
-	@for script in $(SCRIPTS); do echo "-- $$script"; $(BIN)/python $$script --preset quick $(FLAGS) || exit 1; done
+	@$(MAKE) --no-print-directory -j $(JOBS) $(QUICK)
 	@$(BIN)/python report/build.py --preset quick --no-figures
 
-full: .venv/installed data
+# The slowest first, so that no long one is left for the end; problem 4's read each other's summaries.
+$(QUICK): quick/%: $(INSTALLED)
+	@echo "-- $*"; $(BIN)/python $* --preset quick $(FLAGS)
+quick/coms6998_hw2/p4_3_cyclical_learning_rate.py quick/coms6998_hw2/p4_4_batch_size_range.py: \
+  quick/coms6998_hw2/p4_2_learning_rate_range.py
+quick/coms6998_hw2/p4_6_cyclical_batch_size.py: \
+  quick/coms6998_hw2/p4_3_cyclical_learning_rate.py quick/coms6998_hw2/p4_4_batch_size_range.py
+
+full: $(INSTALLED)
 	@echo "== every run that has no valid record, then figures and PDFs: report/ and figures/; interrupt and resume at will"
 	@for script in $(SCRIPTS); do echo "-- $$script"; $(BIN)/python $$script $(FLAGS) || exit 1; done
 	@$(BIN)/python report/build.py --no-figures
 
-report: .venv/installed
+report: $(INSTALLED)
 	@echo "== figures and PDFs from the committed records, into figures/ and report/; nothing is trained"
 	@$(BIN)/python report/build.py
 
-test: .venv/installed-ray data
+test: $(INSTALLED_RAY)
 	@echo "== the tests"
 	@$(BIN)/python -m pytest
 
-bench: .venv/installed data
+audit: $(INSTALLED)
+	@echo "== recorded runs, drawn at random, are run again for $(MINUTES) minutes and compared; nothing is written"
+	@$(BIN)/python report/audit.py --minutes $(MINUTES) --seed $(SEED) $(FLAGS)
+
+bench: $(INSTALLED)
 	@echo "== the side-by-side benchmarks, into report/results/"
 	@for script in $(sort $(wildcard tests/bench/bench_*.py)); do $(BIN)/python $$script || exit 1; done
 
-ray-demo: .venv/installed-ray
+ray-demo: $(INSTALLED_RAY)
 	@echo "== a sweep on a Ray cluster of two nodes on this machine, one of which is killed meanwhile; into build/ray-demo/"
 	@$(BIN)/python tests/machinery/ray_cluster.py
 
-lint: .venv/installed
+lint: $(INSTALLED)
 	@echo "== ruff and mypy"
 	@$(BIN)/python -m ruff check . && $(BIN)/python -m ruff format --check . && $(BIN)/python -m mypy
 
-format: .venv/installed
+format: $(INSTALLED)
 	@$(BIN)/python -m ruff check --fix . && $(BIN)/python -m ruff format .
 
-.venv/installed: requirements.txt pyproject.toml
+lock: | $(UV)
+	@echo "== requirements.lock and requirements-ray.lock: every package that the two lists need, with its hashes"
+	@for name in requirements requirements-ray; do \
+	  $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	    --no-emit-index-url $$name.txt --output-file $$name.lock || exit 1; \
+	done
+
+$(INSTALLED): | $(UV)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "This project needs Python 3.11, 3.12 or 3.13; name one with: make PYTHON=/path/to/python3.12"; exit 1; }
-	@echo "== installing the dependencies into .venv (once, some minutes)"
-	@$(PYTHON) -m venv .venv || { echo "Python's venv module is missing; install it (Debian: apt install python3-venv)"; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@echo "== installing the dependencies into .venv (once, a minute or two)"
+	@$(UV) venv --quiet --clear --python "$$(command -v $(PYTHON))" .venv
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.venv/installed-ray: requirements-ray.txt .venv/installed
+$(INSTALLED_RAY): $(INSTALLED)
 	@echo "== installing Ray into .venv (once)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-ray.txt
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements-ray.lock
 	@touch $@
 
-# What is looked for and copied are the archives: regular files, also from links; the source is left as it is, and a link
-# in data/ to a folder that lacks some is replaced by a folder.
-data:
-	@[ "$(origin DATA_SOURCE)" = file ] || [ -d "$(DATA_SOURCE)" ] || \
-	  { echo "DATA_SOURCE=$(DATA_SOURCE) is not a folder"; exit 1; }
-	@for archive in $(ARCHIVES); do \
-	  target="data/$$archive"; folder="$${target%/*}"; \
-	  if [ ! -f "$$target" ] && [ -f "$(DATA_SOURCE)/$$archive" ]; then \
-	    for link in "$${folder%/*}" "$$folder" "$$target"; do if [ -L "$$link" ]; then rm "$$link" || exit 1; fi; done; \
-	  fi; \
-	done
-	@for archive in $(ARCHIVES); do \
-	  source="$(DATA_SOURCE)/$$archive"; target="data/$$archive"; \
-	  if [ -f "$$target" ]; then continue; fi; \
-	  if [ ! -f "$$source" ]; then \
-	    if [ -L "$$source" ]; then echo "$$source is a link that leads to no file; it is not copied"; \
-	    elif [ "$(origin DATA_SOURCE)" != file ]; then echo "$$source is not there; it is not copied"; fi; \
-	    continue; \
-	  fi; \
-	  echo "== copying $$archive from $(DATA_SOURCE)"; \
-	  mkdir -p "$${target%/*}" && rm -f "$$target.partial" && cp -L "$$source" "$$target.partial" && \
-	    chmod u+w "$$target.partial" && mv "$$target.partial" "$$target" || exit 1; \
-	done
+# uv from PyPI: in an environment of its own or, where Python cannot make one (Debian without python3-venv, Colab), by pip
+# alone. PIP_USER would send it elsewhere.
+build/uv/bin/uv:
+	@mkdir -p build && rm -rf build/uv
+	@export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1; \
+	  { $(PYTHON) -m venv build/uv && build/uv/bin/python -m pip install --quiet uv==$(UV_VERSION); } 2> build/uv.log || \
+	  $(PYTHON) -m pip install --quiet --target build/uv uv==$(UV_VERSION) 2>> build/uv.log || \
+	  { cat build/uv.log; echo "uv could not be installed, for the reason above; install it yourself (pip install uv)"; exit 1; }

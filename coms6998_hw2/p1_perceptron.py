@@ -26,10 +26,10 @@ from scipy import stats
 from sklearn.svm import SVC
 
 from utils import machine, plotting
-from utils.cli import parse_args
+from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import mean_interval
 from utils.records import write_summary
-from utils.runs import run_all
+from utils.runs import sweep
 
 STEM = "p1_perceptron"
 CRITERIA = {"perceptron": 0.0, "hinge": 1.0}  # the loss's a
@@ -138,7 +138,7 @@ def configs(preset: str) -> list[dict]:
     return runs
 
 
-def run(config: dict) -> dict:
+def run(config: dict, options: Options = DEFAULTS) -> dict:
     """Train on every training set of the config and return what became of each.
 
     The k-th training set depends on the seed, k and its size alone: criteria and variations are compared on the same
@@ -273,7 +273,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv)
-    frame = run_all(STEM, run, configs(options.preset), options, workers=machine.cores())
+    frame = sweep(STEM, run, configs(options.preset), options, workers=machine.cores())  # on the CPU
     summary = summarise(frame)
     plotting.save(draw(frame, summary), STEM, options)
     write_summary(STEM, summary, options, frame)

@@ -261,9 +261,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv)
     later = [partial(stage, options.preset) for stage in (beyond_configs, repeated_configs, long_configs)]
-    # On quick every stage's workers would take longer to start than its runs.
-    resources = {"workers": 1} if options.preset == "quick" else {}
-    frame = sweep(STEM, run, configs(options.preset), options, later, **resources)
+    frame = sweep(STEM, run, configs(options.preset), options, later)
     summary = summarise(frame)
     for suffix, drawn in (("", draw), ("_violins", draw_violins), ("_causes", draw_causes), ("_images", draw_images)):
         plotting.save(drawn(frame, summary), STEM + suffix, options, frame.dataset.iloc[0])

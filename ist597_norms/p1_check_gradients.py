@@ -30,9 +30,9 @@ from ist597_norms.cnn import CNN, TWINS
 from ist597_norms.norm_figures import COLORS
 from ist597_norms.references import EPS, INPUTS, REFERENCES, SHAPES, case, ours, with_gradients
 from utils import machine, plotting
-from utils.cli import parse_args
+from utils.cli import DEFAULTS, Options, parse_args
 from utils.records import write_summary
-from utils.runs import run_all
+from utils.runs import sweep
 
 STEM = "p1_check_gradients"
 DTYPES = ("float64", "float32")
@@ -64,7 +64,7 @@ def configs(preset: str) -> list[dict]:
     return runs
 
 
-def run(config: dict) -> dict:
+def run(config: dict, options: Options = DEFAULTS) -> dict:
     """Return the differences of one comparison, trajectory or demonstration."""
     machine.one_thread_each()  # in float32 the order of a sum decides where two trajectories part
     if config["kind"] == "trajectory":
@@ -230,7 +230,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv)
     tf.get_logger().setLevel("ERROR")  # TensorFlow Probability's layer is traced anew for every shape, and says so
-    frame = run_all(STEM, run, configs(options.preset), options)
+    frame = sweep(STEM, run, configs(options.preset), options, workers=1)
     summary = summarise(frame)
     plotting.save(draw(frame, summary), STEM, options)
     write_summary(STEM, summary, options, frame)

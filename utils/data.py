@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.cli import Options
+from utils.cli import ROOT, Options
 from utils.files import warn
 
 SIZES = {  # images of each part
@@ -153,15 +153,37 @@ def _digits(train):
 
 
 def _idx(name, data_dir, train, download):
-    folder = data_dir / FOLDERS[name] / "raw"
+    folder = Path(FOLDERS[name]) / "raw"
     prefix = "train" if train else "t10k"
     arrays = []
     for kind, header in (("images-idx3", 16), ("labels-idx1", 8)):
         archive = f"{prefix}-{kind}-ubyte.gz"
-        content = gzip.decompress(_verified(name, folder / archive, MD5_SUMS[name][archive], download))
+        path = _found(data_dir, folder / archive)
+        content = gzip.decompress(_verified(name, path, MD5_SUMS[name][archive], download))
         arrays.append(np.frombuffer(content, np.uint8, offset=header))
     images, labels = arrays
     return images.reshape(-1, 28, 28), labels
+
+
+def _found(data_dir: Path, archive: Path) -> Path:
+    """Return the archive's path in the data folder or, if it is only there, in the folder that DATA_SOURCE names.
+
+    That one, by default shared/data beside this checkout, is only read; empty, there is none.
+    """
+    source = os.environ.get("DATA_SOURCE", "../shared/data")
+    beside = ROOT / source / archive
+    return beside if source and not _is_there(data_dir / archive) and beside.exists() else data_dir / archive
+
+
+def _is_there(path: Path) -> bool:
+    """Return whether something lies at the path; raises DamagedFile where one may not look."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise DamagedFile(f"{path} cannot be read ({error.strerror}); make it readable.") from error
+    return True
 
 
 def _cifar10(data_dir, train, download):
@@ -197,12 +219,8 @@ def _torchvision_datasets():
 
 def _verified(name: str, path: Path, md5: str, download: bool) -> bytes:
     """Return the bytes of the archive `path`, after downloading it if it is missing."""
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
+    if not _is_there(path):
         _download(name, path, md5, _mirrors(name) if download else [])
-    except OSError as error:  # a folder that one may not look into, say: whether the archive is there is not known
-        raise DamagedFile(f"{path} cannot be read ({error.strerror}); make it readable.") from error
     return _read_verified(path, md5)
 
 

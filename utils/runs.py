@@ -14,7 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import as_completed
+from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
@@ -82,9 +82,11 @@ def sweep(
 
     The configs' data sets are those that can be loaded (see `data.resolve`). `later`: functions from the table so far
     to the configs that come next, which depend on its results. `resources`: as in `run_all`; without any, as many
-    workers as fill the cores, or a GPU. --fresh sets all records aside once, before the first run.
+    workers as fill the cores, or a GPU; on quick one. --fresh sets all records aside once, before the first run.
     """
     resources = resources or {"workers": machine.workers(options.device), "gpu_share": machine.GPU_SHARE}
+    if options.preset == "quick":
+        resources["workers"] = 1  # others would take longer to start than the runs; make does two scripts at a time
     each = partial(run, options=options)
     frame = run_all(stem, each, data.resolve(configs, options), options, **resources)
     options = replace(options, fresh=False)
@@ -167,11 +169,19 @@ def _pool(run, todo, options, workers):
     """Yield (path, record, error) for each run as a process finishes it, and end early where a process is killed."""
     from joblib.externals import loky
 
+    # An interruption leaves no time to hand back the pool's semaphores, which are gone with the processes anyway.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     pool = loky.ProcessPoolExecutor(min(workers, len(todo)), initializer=_follow_parent, initargs=(os.getpid(),))
+    waiting = list(todo.items())
+    running: dict = {}
     try:
-        paths = {pool.submit(_attempt, run, path, config, options): path for path, config in todo.items()}
-        for future in as_completed(paths):
-            yield paths[future], *future.result()
+        while waiting or running:
+            while waiting and len(running) <= workers:  # one more than are computed: none waits for the next
+                path, config = waiting.pop(0)
+                running[pool.submit(_attempt, run, path, config, options)] = path
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield running.pop(future), *future.result()
     except BrokenProcessPool:
         return
     finally:

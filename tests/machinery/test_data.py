@@ -1,5 +1,6 @@
 """Data sets: what is read is what the publisher made, and what is damaged or missing is named and left alone."""
 
+import contextlib
 import functools
 import gzip
 import hashlib
@@ -12,6 +13,7 @@ import socket
 import struct
 import tarfile
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -44,6 +46,7 @@ def tiny_mnist(tmp_path, monkeypatch):
         sums[name] = hashlib.md5((folder / name).read_bytes()).hexdigest()
     monkeypatch.setitem(data.MD5_SUMS, "mnist", sums)
     monkeypatch.setattr(MNIST, "mirrors", [UNREACHABLE])
+    monkeypatch.setenv("DATA_SOURCE", "")
     return tmp_path / "data", arrays
 
 
@@ -59,6 +62,26 @@ def test_mnist_is_read_as_published(tiny_mnist):
         np.testing.assert_array_equal(images, arrays[f"{prefix}-images-idx3-ubyte.gz"])
         np.testing.assert_array_equal(labels, arrays[f"{prefix}-labels-idx1-ubyte.gz"])
         assert images.dtype == np.uint8 and labels.dtype == np.int64
+
+
+def test_what_is_not_in_the_data_folder_is_read_where_data_source_says(tiny_mnist, tmp_path, monkeypatch):
+    """From links, too, as git-annex and DVC lay them; the source is left as it is, and what is in data/ goes first."""
+    folder, arrays = tiny_mnist
+    source = tmp_path / "source"
+    (source / "MNIST").mkdir(parents=True)
+    (source / "MNIST" / "raw").symlink_to(folder / "MNIST" / "raw")
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(data.DataUnavailable):
+        data.load("mnist", tmp_path / "new", train=True)
+    monkeypatch.setenv("DATA_SOURCE", str(source))
+    images, _ = data.load("mnist", tmp_path / "new", train=True)
+    np.testing.assert_array_equal(images, arrays["train-images-idx3-ubyte.gz"])
+    assert sorted(folder.rglob("*")) == before and not (tmp_path / "new").exists()
+    path = tmp_path / "ours" / "MNIST" / "raw" / "train-images-idx3-ubyte.gz"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"damaged")
+    with pytest.raises(data.DamagedFile, match="ours"):
+        data.load("mnist", tmp_path / "ours", train=True)
 
 
 @pytest.mark.parametrize(("name", "pixel_mean"), [("mnist", 33.318), ("fashion_mnist", 72.940)])
@@ -166,6 +189,42 @@ def test_after_a_broken_mirror_the_next_one_is_tried(kind, tiny_mnist, mirror, t
         monkeypatch.setattr(MNIST, "mirrors", [broken, mirror[0]])
         images, _ = data.load("mnist", tmp_path / "new", train=True)
         np.testing.assert_array_equal(images, tiny_mnist[1]["train-images-idx3-ubyte.gz"])
+
+
+def drip(server):
+    """Answer with one byte at a time, for ever, each long before a time-out."""
+    with contextlib.suppress(OSError):  # the server is closed
+        while True:
+            connection, _ = server.accept()
+            with connection, contextlib.suppress(ConnectionError):
+                connection.recv(1000)
+                connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+                while True:
+                    connection.sendall(b"x")
+                    time.sleep(0.05)
+
+
+def test_a_mirror_that_drips_for_ever_has_a_deadline(tiny_mnist, mirror, tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "DEADLINE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=drip, args=(server,), daemon=True).start()
+        dripping = f"http://127.0.0.1:{server.getsockname()[1]}/"
+        monkeypatch.setattr(MNIST, "mirrors", [dripping])
+        with pytest.raises(data.DataUnavailable, match=r"bytes in 0\.5 s"):
+            data.load("mnist", tmp_path / "new", train=True)
+        monkeypatch.setattr(MNIST, "mirrors", [dripping, mirror[0]])
+        images, _ = data.load("mnist", tmp_path / "new", train=True)
+        np.testing.assert_array_equal(images, tiny_mnist[1]["train-images-idx3-ubyte.gz"])
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist", "fashion_mnist"])
+def test_the_sizes_of_the_data_sets_are_those_of_the_arrays(name):
+    for part, size in data.SIZES[name].items():
+        try:
+            _, labels = data.load(name, ROOT / "data", train=part == "train", download=False)
+        except data.DataUnavailable:
+            pytest.skip(f"{name} is not on this machine")
+        assert len(labels) == size
 
 
 def test_digits_are_mnist_shaped():

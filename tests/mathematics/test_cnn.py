@@ -74,6 +74,26 @@ def test_the_small_parts_against_tensorflow():
     assert np.isfinite(model.cross_entropy_error(tf.constant([[1.0, 0.0]]), tf.constant([[0.0, 1.0]])))
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_what_is_not_finite_is_no_class(bad):
+    """The first class is the one that argmax takes NaN for."""
+    one_hot = tf.constant([[1.0, 0.0], [1.0, 0.0]])
+    assert float(accuracy_function(tf.constant([[2.0, 1.0], [0.0, 1.0]]), one_hot)) == 0.5
+    assert np.isnan(accuracy_function(tf.constant([[2.0, 1.0], [bad, 1.0]]), one_hot))
+    model = CNN(20, 10)
+    model.b1.assign_add(tf.fill((30,), bad))
+    assert np.isnan(model.active_shares(IMAGES)[0])
+    model.b3.assign_add(tf.fill((10,), bad))
+    assert np.isnan(accuracy_function(model.compute_output(IMAGES), LABELS))
+
+
+def test_after_a_diverging_step_there_is_no_accuracy():
+    model = CNN(20, 10, learning_rate=1e30)
+    for _ in range(3):
+        model.backward(IMAGES, LABELS)
+    assert np.isnan(accuracy_function(model.compute_output(IMAGES), LABELS))
+
+
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 @pytest.mark.parametrize("position", POSITIONS)
 def test_every_parameter_moves_and_the_loss_falls(normalization, position):
@@ -129,6 +149,8 @@ def test_the_same_seed_is_the_same_network_in_both_precisions():
     ("call", "named"),
     [
         (lambda: CNN(4, 2, normalization="group"), "normalization 'group'.*none, batch, layer, weight"),
+        (lambda: CNN(4, 2, dtype=tf.float16), "dtype is float16; choose float32 or float64"),
+        (lambda: CNN(4, 2).cross_entropy_error(tf.ones((1, 2), tf.float16) / 2, [[1, 0]]), "yhat is float16"),
         (lambda: CNN(4, 2, position="inside"), "position 'inside'.*before, after"),
         (lambda: CNN(0, 10), "hidden_size is 0"),
         (lambda: CNN(4, -1), "output_size is -1"),

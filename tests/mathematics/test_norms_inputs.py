@@ -54,6 +54,19 @@ def test_a_zero_v_and_constant_preactivations_are_errors_in_both_modes():
         norms.weight_norm(tf.fill((4, 3), float("nan")), ONE, axes=(0,))
 
 
+def test_squares_beyond_single_precision_are_an_error_and_not_zeros():
+    large = tf.constant(np.random.default_rng(0).normal(0, 1e20, (4, 3)), tf.float32)
+    for call in (
+        lambda: norms.batch_norm(large, ONE, ZERO, axes=(0,), eps=1e-3),
+        lambda: norms.layer_norm(large, ONE, ZERO, axes=(1,), eps=1e-3),
+        lambda: norms.weight_norm_init(tf.ones((3, 3)), large, axes=(0,)),
+    ):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="the variance is not finite"):
+            call()
+    z = norms.layer_norm(tf.cast(large, tf.float64), ONE, ZERO, axes=(1,), eps=1e-3)
+    np.testing.assert_allclose(tf.math.reduce_std(z, axis=1), 1, rtol=1e-6)
+
+
 def test_numpy_arrays_and_lists_are_taken_as_parameters():
     x = np.random.default_rng(0).normal(size=(4, 3))
     z, mean, variance = norms.batch_norm(x, np.ones(3), [0.0] * 3, axes=(0,), eps=1e-3)

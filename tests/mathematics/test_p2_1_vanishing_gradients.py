@@ -1,11 +1,12 @@
 """Question 2.1: the layers' statistics against closed forms, quadrature, autograd and simulation."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import integrate, stats
 
-from coms6998_hw2.p2_1_vanishing_gradients import measure
+from coms6998_hw2.p2_1_vanishing_gradients import DEEP, measure, summarise, train
 from coms6998_hw2.problem_2.deep_network import (
     DEPTH,
     build,
@@ -101,3 +102,31 @@ def test_saturated_and_dead_shares():
     assert measure(layers, "tanh", x, y)["saturated"][0] == pytest.approx(2 / 6)
     assert measure(layers, "sigmoid", x, y)["saturated"][0] == pytest.approx(1 / 6 * 2)
     assert measure(layers, "relu", x, y)["dead_units"][0] == pytest.approx(1 / 6)
+
+
+def test_after_a_divergence_there_is_no_accuracy():
+    layers = build(4, "1", seed=0)
+    config = {"learning_rate": 1e20, "seed": 0, "epochs": 2, "batch_size": 2, "activation": "relu"}
+    result = train(layers, config, torch.ones(8, 4), torch.arange(8) % 3)
+    assert np.isfinite(result["train_accuracy"][0]) and np.isnan(result["train_accuracy"][1:]).all()
+
+
+def test_activations_that_are_not_finite_are_neither_saturated_nor_dead():
+    layers = build(4, "1e30", seed=0)
+    measured = measure(layers, "relu", torch.ones(8, 4), torch.arange(8) % 3)
+    assert np.isnan(measured["dead_units"][-1]) and np.isnan(measured["saturated"][-1])
+    alive = measure(build(4, "1", seed=0), "relu", torch.ones(8, 4), torch.arange(8) % 3)
+    assert 0 < alive["dead_units"][0] == alive["saturated"][0] < 1  # all images are alike
+
+
+def test_the_summary_says_how_many_images_there_were_and_not_how_many_were_asked_for():
+    row = {"dataset": "digits", "epochs": 1, "train_images": 6000, "test_images": 1000, "batch_size": 64, "seed": 0}
+    numbers = {key: [[0.5] * 5] for key in ("rms_gradient_activation", "rms_preactivation", "saturated", "dead_units")}
+    numbers |= {key: [[0.5] * 5] for key in ("theory_relative_gradient", "theory_rms_preactivation")}
+    rows = []
+    for scheme in ("glorot", "he"):
+        for depth in (DEPTH, DEEP):
+            setting = {"activation": "relu", "scheme": scheme, "depth": depth, "train_loss": [2.3, 2.0]}
+            rows.append(row | setting | {key: values[0] for key, values in numbers.items()})
+    protocol = summarise(pd.DataFrame(rows))["protocol"]
+    assert (protocol["train_images"], protocol["test_images"]) == (1437, 360)

@@ -79,6 +79,8 @@ def test_co_adaptation_is_numpys_mean_absolute_correlation():
     constant = np.concatenate([x, np.ones((500, 1))], axis=1)  # a dead unit has no correlation
     assert co_adaptation(torch.tensor(constant)) == pytest.approx(expected)
     assert co_adaptation(torch.tensor(np.stack([x[:, 0], -2 * x[:, 0]], axis=1))) == pytest.approx(1)
+    for fewer in (constant[:, -2:], constant[:, -1:], x[:, :1]):  # one that varies, none, one in all
+        assert np.isnan(co_adaptation(torch.tensor(fewer)))
 
 
 def test_drift_is_the_change_of_the_mean_in_deviations():

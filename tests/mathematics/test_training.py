@@ -178,3 +178,13 @@ def test_a_last_batch_of_one_image_joins_the_one_before_or_is_refused():
     with pytest.raises(ValueError, match="a batch has one image"):
         ours.train(PIXELS, LABELS, [np.arange(64), np.arange(1)], [0.05] * 2)
     assert len(trainer(fresh()).train(PIXELS, LABELS, [np.arange(1)], [0.05])) == 1  # without batch norm it may be
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_logits_that_are_not_finite_have_no_accuracy(bad):
+    """Argmax takes NaN for the largest entry, so that a network of NaN would be right about one class."""
+    model = fresh()
+    with torch.no_grad():
+        model.output.weight[3, 5] = bad
+    loss, accuracy = trainer(model).evaluate(PIXELS, torch.full((600,), 3))
+    assert np.isnan(loss) and np.isnan(accuracy)
