@@ -60,28 +60,34 @@ class LeNet5(nn.Module):
 class MiniGoogLeNet(nn.Module):
     """The small Inception network of Zhang et al. (2017, figure 3), as in Rosebrock's posts of 2019."""
 
-    def __init__(self):
-        """Build the layers and draw Glorot's uniform weights, as Keras does."""
+    def __init__(self, share: float = 1.0):
+        """Build the layers, with a share of the filters, and draw Glorot's uniform weights, as Keras does."""
         super().__init__()
-        self.stages = nn.Sequential(
-            _convolution(1, 96, 3),
-            _Inception(96, 32, 32),
-            _Inception(64, 32, 48),
-            _Downsample(80, 80),
-            _Inception(160, 112, 48),
-            _Inception(160, 96, 64),
-            _Inception(160, 80, 80),
-            _Inception(160, 48, 96),
-            _Downsample(144, 96),
-            _Inception(240, 176, 160),
-            _Inception(336, 176, 160),
-            nn.AvgPool2d(7),
-            nn.Flatten(),
-            nn.Dropout(0.5),
-            nn.Linear(336, 10),
-        )
+
+        def filters(number):
+            return round(share * number)
+
+        stages = [_convolution(1, filters(96), 3)]
+        channels = filters(96)
+        for kind, *numbers in (
+            (_Inception, 32, 32),
+            (_Inception, 32, 48),
+            (_Downsample, 80),
+            (_Inception, 112, 48),
+            (_Inception, 96, 64),
+            (_Inception, 80, 80),
+            (_Inception, 48, 96),
+            (_Downsample, 96),
+            (_Inception, 176, 160),
+            (_Inception, 176, 160),
+        ):
+            stage = kind(channels, *map(filters, numbers))
+            stages.append(stage)
+            channels = stage.channels
+        self.stages = nn.Sequential(*stages, nn.AvgPool2d(7), nn.Flatten(), nn.Dropout(0.5), nn.Linear(channels, 10))
         _draw_weights(self, nn.init.xavier_uniform_)
-        _check_size(self, MINI_GOOGLENET_PARAMETERS)
+        if share == 1:
+            _check_size(self, MINI_GOOGLENET_PARAMETERS)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return the logits (n, 10) of images (n, 1, 32, 32)."""
@@ -113,6 +119,7 @@ class _Inception(nn.Module):
     def __init__(self, channels, filters_1x1, filters_3x3):
         super().__init__()
         self.one, self.three = _convolution(channels, filters_1x1, 1), _convolution(channels, filters_3x3, 3)
+        self.channels = filters_1x1 + filters_3x3  # that it gives
 
     def forward(self, x):
         return torch.cat((self.one(x), self.three(x)), dim=1)
@@ -125,6 +132,7 @@ class _Downsample(nn.Module):
         super().__init__()
         self.convolution = _convolution(channels, filters, 3, stride=2, padding=0)
         self.pool = nn.MaxPool2d(3, 2)
+        self.channels = filters + channels
 
     def forward(self, x):
         return torch.cat((self.convolution(x), self.pool(x)), dim=1)

@@ -45,7 +45,7 @@ SATURATED = {"tanh": (-0.99, 0.99), "sigmoid": (0.01, 0.99), "relu": (0.0, np.in
 QUANTILES = np.linspace(0, 1, 51)  # what is kept of each layer's distribution
 PRESETS: dict[str, Any] = {
     "full": {"seeds": 5, "epochs": 5, "train_images": 60_000, "test_images": 10_000},
-    "quick": {"seeds": 2, "epochs": 1, "train_images": 6_000, "test_images": 1_000},
+    "quick": {"seeds": 2, "epochs": 1, "train_images": 3_000, "test_images": 500},
 }
 
 

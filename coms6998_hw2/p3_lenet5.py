@@ -70,8 +70,8 @@ PRESETS: dict[str, Any] = {
         "long_seeds": 3,
     },
     "quick": {
-        "loaded": 1300,
-        "images": {900: 2, 300: 2},
+        "loaded": 900,
+        "images": {600: 2, 200: 2},
         "seeds": 2,
         "few_seeds": 2,
         "rates": [0.03],

@@ -39,6 +39,7 @@ from coms6998_hw2.problem_4.range_rules import (
 from coms6998_hw2.problem_4.training import (
     BATCH_SIZE,
     MOMENTUM,
+    QUICK_NETWORK,
     Training,
     after_the_last_epoch,
     batch_sizes,
@@ -68,6 +69,7 @@ PRESETS: dict[str, Any] = {
         "images": 60_000,
         "batch_size": BATCH_SIZE,
         "range": (LR_MIN, LR_MAX),
+        "network": {},
     },
     # Smaller batches: as many images make more updates.
     "quick": {
@@ -78,6 +80,7 @@ PRESETS: dict[str, Any] = {
         "images": 300,
         "batch_size": 16,
         "range": None,  # read off these runs
+        "network": QUICK_NETWORK,
     },
 }
 
@@ -90,6 +93,7 @@ def configs(preset: str) -> list[dict]:
         "images": size["images"],
         "batch_size": size["batch_size"],
         "precision": "fastest",
+        **size["network"],
     }
     runs = []
     for seed in range(size["seeds"]["candidate"]):

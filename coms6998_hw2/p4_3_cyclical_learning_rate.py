@@ -28,7 +28,16 @@ import pandas as pd
 import torch
 
 from coms6998_hw2.problem_4.batch_policies import cyclical_rates
-from coms6998_hw2.problem_4.training import BATCH_SIZE, DATASET, MOMENTUM, Plan, Training, batch_sizes, recorded_plan
+from coms6998_hw2.problem_4.training import (
+    BATCH_SIZE,
+    DATASET,
+    MOMENTUM,
+    QUICK_NETWORK,
+    Plan,
+    Training,
+    batch_sizes,
+    recorded_plan,
+)
 from utils import plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.data import usable_name
@@ -58,8 +67,16 @@ PRESETS: dict[str, Any] = {
         "long_step_epochs": LONG_STEP_EPOCHS,
         "images": 60_000,
         "batch_size": BATCH_SIZE,
+        "network": {},
     },
-    "quick": {"seeds": 1, "step_epochs": 1, "long_step_epochs": 2, "images": 100, "batch_size": 16},
+    "quick": {
+        "seeds": 1,
+        "step_epochs": 1,
+        "long_step_epochs": 2,
+        "images": 100,
+        "batch_size": 16,
+        "network": QUICK_NETWORK,
+    },
 }
 
 
@@ -74,6 +91,7 @@ def configs(preset: str, lr_min: float, lr_max: float) -> list[dict]:
                 "images": size["images"],
                 "batch_size": size["batch_size"],
                 "precision": "fastest",
+                **size["network"],
                 "arm": arm,
                 "lr_min": lr_min,
                 "lr_max": lr_max,

@@ -32,6 +32,7 @@ from coms6998_hw2.problem_4.range_rules import batch_size_range, loss_at
 from coms6998_hw2.problem_4.training import (
     DATASET,
     MICRO_BATCH,
+    QUICK_NETWORK,
     Training,
     after_the_last_epoch,
     batch_sizes,
@@ -63,6 +64,7 @@ PRESETS: dict[str, Any] = {
         "images": 60_000,
         "noise_steps": NOISE_STEPS,
         "range": (B_MIN, B_MAX),
+        "network": {},
     },
     "quick": {
         "seeds": 1,
@@ -72,6 +74,7 @@ PRESETS: dict[str, Any] = {
         "images": 150,
         "noise_steps": 2,
         "range": None,  # read off these runs
+        "network": QUICK_NETWORK,
     },
 }
 
@@ -86,6 +89,7 @@ def configs(preset: str, lr_min: float) -> list[dict]:
         "epochs": size["epochs"],
         "micro_batch": size["micro_batch"],
         "learning_rate": lr_min,
+        **size["network"],
     }
     runs = []
     ends = {"smallest": size["sizes"][0], "largest": size["sizes"][-1]}

@@ -28,7 +28,15 @@ import numpy as np
 import pandas as pd
 
 from coms6998_hw2.problem_4.batch_policies import asked_sizes, cyclical_batch_size, cyclical_rates, sizes_by_epoch
-from coms6998_hw2.problem_4.training import DATASET, MICRO_BATCH, Plan, Training, batch_sizes, recorded_plan
+from coms6998_hw2.problem_4.training import (
+    DATASET,
+    MICRO_BATCH,
+    QUICK_NETWORK,
+    Plan,
+    Training,
+    batch_sizes,
+    recorded_plan,
+)
 from utils import plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.data import usable_name
@@ -92,8 +100,8 @@ SEEDS = {
 # Of question 4.3's protocol, whose runs are read; all but the last also stand in the configs here.
 SHARED = ("images", "epochs", "lr_min", "lr_max", "gamma", "batch_size", "step_epochs")
 PRESETS: dict[str, Any] = {
-    "full": {"seeds": SEEDS, "micro_batch": MICRO_BATCH},
-    "quick": {"seeds": dict.fromkeys(SEEDS, 1), "micro_batch": 8},
+    "full": {"seeds": SEEDS, "micro_batch": MICRO_BATCH, "network": {}},
+    "quick": {"seeds": dict.fromkeys(SEEDS, 1), "micro_batch": 8, "network": QUICK_NETWORK},
 }
 # Whose accuracies and losses are compared, seed by seed.
 PAIRS = [
@@ -107,7 +115,7 @@ PAIRS = [
 def configs(preset: str, rate_policy: dict, b_min: int, b_max: int) -> list[dict]:
     """Return the runs, every arm but question 4.3's with every seed; `rate_policy`: the protocol of that question."""
     size, runs = PRESETS[preset], []
-    common = {"dataset": DATASET, "precision": "fastest", "micro_batch": size["micro_batch"]}
+    common = {"dataset": DATASET, "precision": "fastest", "micro_batch": size["micro_batch"], **size["network"]}
     common |= {"b_min": b_min, "b_max": b_max, "cycle_epochs": 2 * rate_policy["step_epochs"]}
     # As in question 4.3; its batch size is that of the squeezed rate.
     common |= {key: rate_policy[key] for key in SHARED if key != "step_epochs"}

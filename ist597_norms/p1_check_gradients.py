@@ -45,7 +45,7 @@ QUANTITIES = {"batch": SCALED, "layer": SCALED, "weight": ("output", "dx", "dv",
 DTYPE_COLORS = dict(zip(DTYPES, (plotting.PURPLE, plotting.ORANGE), strict=True))
 PRESETS: dict[str, Any] = {
     "full": {"shapes": list(SHAPES), "inputs": list(INPUTS), "seeds": 3, "steps": 300},
-    "quick": {"shapes": ["dense", "convolution"], "inputs": ["standard"], "seeds": 1, "steps": 10},
+    "quick": {"shapes": ["dense", "convolution"], "inputs": ["standard"], "seeds": 1, "steps": 6},
 }
 
 

@@ -60,7 +60,7 @@ PRESETS: dict[str, Any] = {
         "rates": [0.01, 0.1],
         "batch_sizes": [2, 64, 256],  # two, the provided file's and the largest: those that the report speaks of
         "batch_size_seeds": 1,
-        "images": 300,
+        "images": 200,
     },
 }
 

@@ -13,7 +13,6 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 import importlib
 import json
-from functools import partial
 from types import ModuleType
 
 from utils import machine
@@ -56,7 +55,7 @@ def smallest(stem: str) -> ModuleType:
         from coms6998_hw2.models import LeNet5
         from coms6998_hw2.problem_4 import training
 
-        training.NETWORK = partial(LeNet5, batch_norm=True)
+        training.NETWORK = lambda share: LeNet5(batch_norm=True)
     machine.cores = lambda: 1  # one process, in which all this holds
     return script
 

@@ -1,7 +1,6 @@
 """Question 4.2: the rules read known ranges off curves, whatever noise does; runs start alike and see all images."""
 
 import json
-from functools import partial
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -178,7 +177,7 @@ def test_every_candidate_of_a_seed_starts_from_the_same_network(small):
 
 def test_the_test_set_is_evaluated_with_the_last_weights_and_with_those_of_the_best_epoch(monkeypatch):
     """The second epoch is made the best of three; a run that ends with it has its weights."""
-    monkeypatch.setattr(training, "NETWORK", partial(LeNet5, batch_norm=True, dropout=True))  # the faster one
+    monkeypatch.setattr(training, "NETWORK", lambda share: LeNet5(batch_norm=True, dropout=True))  # the faster one
     config = {"dataset": "digits", "images": 120, "precision": "float32", "seed": 0}
     options = Options(preset="quick", device="cpu")
     accuracies = iter([0.5, 0.9, 0.1])
