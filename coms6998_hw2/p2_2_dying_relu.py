@@ -122,7 +122,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     torch.set_num_threads(1)  # the tensors of a chunk are small; the sweep uses the other cores
     if config["kind"] == "born_dead":
         dead = ensemble.count_born_dead(config["width"], config["hidden"], config["networks"], config["seed"])
-        return {"dead": dead, "precision": "float32", "device": "cpu"}
+        return {"dead": dead, "precision": "float64", "device": "cpu"}
     return train_and_watch(config, machine.torch_device(options.device))
 
 

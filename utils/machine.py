@@ -2,9 +2,12 @@
 
 machine.torch_device(options.device)      where to compute
 machine.workers(options.device)           how many runs to do at a time
+machine.cpu_kind()                        whose rounding a run has
 """
 
 import os
+import platform
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,6 +27,19 @@ def cores() -> int:
     allowed = joblib.cpu_count()
     of_slurm = os.environ.get("SLURM_CPUS_PER_TASK", "")
     return min(allowed, int(of_slurm)) if of_slurm.isdigit() and int(of_slurm) > 0 else allowed
+
+
+def cpu_kind() -> str:
+    """Return what decides a run's last bits: the CPU's model and the widest instructions that libraries use on it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # no Linux
+        return platform.processor() or platform.machine()
+    about = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
+    about = {key.strip(): value.strip() for key, value in about.items()}
+    flags = about.get("flags", "").split()
+    widest = [name for name in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if name in flags]
+    return ", ".join([about.get("model name", platform.machine()), *widest[:1]])
 
 
 def has_cuda() -> bool:

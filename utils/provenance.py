@@ -11,12 +11,14 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 
+from utils import machine
 from utils.cli import ROOT
 
 
 def environment() -> dict:
     """Return what a record says of the versions and the commit it was computed with."""
     versions = {"python": platform.python_version(), "numpy": np.__version__, "commit": _commit()}
+    versions["cpu"] = machine.cpu_kind()
     for library in ("torch", "tensorflow"):
         if library in sys.modules:
             versions[library] = importlib.import_module(library).__version__
@@ -46,16 +48,16 @@ def _commit():
 
 
 def provenance(frame: pd.DataFrame) -> dict:
-    """Return, of the runs in a table from `run_all`, how many, their seconds in all, and their environments.
+    """Return, of the runs in a table of records, how many, their seconds in all, and their environments.
 
-    "environments": each different one without its commit, with the number "runs" in it; "commits": the number of runs
-    of each.
+    "environments": each different one, without its commit and its kind of CPU, with the number "runs" in it; "commits":
+    the number of runs of each.
     """
     environments: Counter[tuple] = Counter()
     commits: Counter[str] = Counter()
     for used in frame.environment:
         # "epoch_seconds": which question 4.4's growing-batch tests once recorded.
-        kept = {key: value for key, value in used.items() if key not in ("commit", "epoch_seconds")}
+        kept = {key: value for key, value in used.items() if key not in ("commit", "cpu", "epoch_seconds")}
         environments[tuple(sorted(kept.items()))] += 1
         commits[used["commit"]] += 1
     return {

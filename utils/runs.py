@@ -167,25 +167,29 @@ def _processes_can_share():
 
 def _pool(run, todo, options, workers):
     """Yield (path, record, error) for each run as a process finishes it, and end early where a process is killed."""
-    from joblib.externals import loky
-
-    # An interruption leaves no time to hand back the pool's semaphores, which are gone with the processes anyway.
-    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
-    pool = loky.ProcessPoolExecutor(min(workers, len(todo)), initializer=_follow_parent, initargs=(os.getpid(),))
     waiting = list(todo.items())
     running: dict = {}
-    try:
+    with executor(min(workers, len(todo))) as pool, contextlib.suppress(BrokenProcessPool):
         while waiting or running:
             while waiting and len(running) <= workers:  # one more than are computed: none waits for the next
                 path, config = waiting.pop(0)
                 running[pool.submit(_attempt, run, path, config, options)] = path
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
                 yield running.pop(future), *future.result()
-    except BrokenProcessPool:
-        return
+
+
+@contextlib.contextmanager
+def executor(workers: int) -> Iterator[Any]:
+    """Make processes that compute what is submitted, and end them at once at the end of the block, however it ends."""
+    from joblib.externals import loky
+
+    # An interruption leaves no time to hand back the pool's semaphores, which are gone with the processes anyway.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
+    pool = loky.ProcessPoolExecutor(workers, initializer=_follow_parent, initargs=(os.getpid(),))
+    try:
+        yield pool
     finally:
-        pool.shutdown(kill_workers=True)  # at once after an interruption; else they have nothing left to do
+        pool.shutdown(kill_workers=True)
 
 
 def _attempts_on_ray(run, todo, options, gpu_share):
@@ -203,21 +207,30 @@ def _attempt(run, path, config, options):
     """Return (record, error): the record is None where another process has written it meanwhile."""
     if not options.fresh and read_record(path, config) is not None:
         return None, None
-    start = time.perf_counter()
     try:
-        result, diverged = to_json(run(config))
-        used = _take_environment(result)
-        _check_result(result, config)
-        record = {
-            "config": to_json(config)[0],
-            "result": {**result, "diverged": True} if diverged else result,
-            "environment": {**environment(), **used},
-            "seconds": round(time.perf_counter() - start, 3),
-        }
-        check_json(record)
+        return _record(run, config), None
     except Exception:
         return None, traceback.format_exc()
-    return record, None
+
+
+def record_of(run: Callable, config: dict, options: Options) -> dict:
+    """Return the record of run(config, options), made now, in plain JSON types."""
+    return _record(partial(run, options=options), config)
+
+
+def _record(run, config):
+    start = time.perf_counter()
+    result, diverged = to_json(run(config))
+    used = _take_environment(result)
+    _check_result(result, config)
+    record = {
+        "config": to_json(config)[0],
+        "result": {**result, "diverged": True} if diverged else result,
+        "environment": {**environment(), **used},
+        "seconds": round(time.perf_counter() - start, 3),
+    }
+    check_json(record)
+    return record
 
 
 def _check_config(config):

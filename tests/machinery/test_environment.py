@@ -1,5 +1,6 @@
 """What surrounds the project: other checkouts, other repositories, and what is installed."""
 
+import re
 import shutil
 import sys
 
@@ -48,3 +49,24 @@ def test_another_repositorys_commit_is_not_ours(checkout):
     assert committed_as(checkout) == "unknown"  # unpacked at its root, and not tracked
     assert run("git", "add", "utils", cwd=checkout).returncode == 0
     assert committed_as(checkout) == f"{theirs}-modified"
+
+
+@pytest.mark.parametrize("name", ["requirements", "requirements-ray"])
+def test_the_lock_holds_what_the_list_asks_for_with_hashes_and_names_no_index(name):
+    asked = {}
+    for line in (ROOT / f"{name}.txt").read_text().splitlines():
+        if match := re.match(r"([A-Za-z0-9-]+)==(\S+)", line):
+            asked[match.group(1)] = match.group(2)
+    lock = (ROOT / f"{name}.lock").read_text()
+    entries = re.findall(r"^([a-z0-9-]+)==([^ ;\\]+)(.*(?:\n    --hash=sha256:[0-9a-f]{64}.*)+)", lock, re.MULTILINE)
+    locked = {package: version for package, version, _ in entries}
+    assert asked and asked.items() <= locked.items(), "make lock, and commit it"
+    assert len(entries) == len(re.findall("^[a-z]", lock, re.MULTILINE))  # each has a hash
+    assert "://" not in lock and "--index" not in lock and "-e " not in lock
+
+
+def test_the_lock_of_ray_is_the_other_and_more():
+    plain, ray = (
+        set((ROOT / f"{name}.lock").read_text().splitlines()) for name in ("requirements", "requirements-ray")
+    )
+    assert {line for line in plain if "==" in line} <= ray and any(line.startswith("ray==") for line in ray)
