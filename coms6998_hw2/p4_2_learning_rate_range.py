@@ -137,7 +137,7 @@ def summarise(frame: pd.DataFrame, fixed: tuple[float, float] | None = None) -> 
     candidates, tests = frame[frame.part == "candidate"], frame[frame.part == "continuous"]
     protocol = {key: candidates[key].iloc[0] for key in ("dataset", "images", "batch_size", "epochs")}
     protocol["training_images"] = protocol["images"] - data.validation_size(protocol["images"])
-    protocol |= {"momentum": MOMENTUM, "smoothing": SMOOTHING}
+    protocol |= {"momentum": MOMENTUM, "smoothing": SMOOTHING, "range_epochs": int(tests.epochs.iloc[0])}
     protocol |= {"begun": BEGUN, "done": DONE, "done_dense": DONE_DENSE}
     continuous = readings(tests)
     if continuous["lr_min"]["n"] == 0:
@@ -227,6 +227,10 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
         # The plateau fits; what has diverged does not.
         ax.set(xlabel="learning rate", xscale="log", ylim=(0, 1.6 * GUESSING))
         ax.legend(fontsize=6, loc="lower left")
+    low, high = summary["candidates_reading"].values()
+    left.axvline(low, color="0.4", linestyle=":", label="the rule's reading of these")
+    left.axvline(high, color="0.4", linestyle=":")
+    left.legend(fontsize=6, loc="lower left", frameon=True, edgecolor="none", framealpha=0.9)
     left.set_ylabel("training loss")
     plotting.label_panels(axes)
     return figure

@@ -53,12 +53,12 @@ STEP_EPOCHS, LONG_STEP_EPOCHS, CYCLES = 2, 8, 3
 # leaves 54% after these 12 epochs. Chosen after a first run, whose amplitude fell to 5%, had ended under-trained.
 GAMMA = 0.99994
 SEEDS = 3  # how many of each arm are recorded; of the long run one
-ARMS = {  # the label and the color of each
-    "cyclical": ("cyclical, decaying", plotting.BLUE),
-    "triangular": ("cyclical, not decaying", plotting.SKY),
-    "one_cycle": ("one cycle", plotting.GREEN),
-    "constant_lr_max": (f"constant, {plotting.LR_MAX}", plotting.VERMILION),
-    "constant_lr_min": (f"constant, {plotting.LR_MIN}", plotting.BLACK),
+ARMS = {  # the label, the color and the line of each
+    "cyclical": ("cyclical, decaying", plotting.BLUE, "-"),
+    "triangular": ("cyclical, not decaying", plotting.SKY, "--"),
+    "one_cycle": ("one cycle", plotting.GREEN, "-."),
+    "constant_lr_max": (f"constant, {plotting.LR_MAX}", plotting.VERMILION, ":"),
+    "constant_lr_min": (f"constant, {plotting.LR_MIN}", plotting.BLACK, (0, (6, 2, 1, 2, 1, 2))),
 }
 PRESETS: dict[str, Any] = {
     "full": {
@@ -221,28 +221,35 @@ def around_peak(rows: pd.DataFrame, cycle: int) -> list[float | None]:
 def draw(frame: pd.DataFrame) -> plotting.Figure:
     """Return the figure: the cyclical arm's losses and accuracies as in the post's Figure 4, its rate, and all arms.
 
-    A color is an arm in every panel; training is dashed, validation solid.
+    Above, at full width, what the question asks for, training dashed and validation solid; below, all arms.
     """
     frame, _ = by_length(frame)
-    figure, axes = plotting.subplots(2, 2, height=3.4)
+    figure, axes = plotting.subplots(3, 2, height=5.4)
     cyclical = frame[frame.arm == "cyclical"]
-    show_curves(axes[0], cyclical)
+    grid = axes[0, 0].get_gridspec()
+    for ax in axes[:2].flat:
+        ax.remove()
+    above = np.array([figure.add_subplot(grid[row, :]) for row in range(2)])
+    schedules, errors = axes[2]
+    show_curves(above, cyclical)
     for arm, rows in frame.groupby("arm", sort=False):
-        label, color = ARMS[arm]
+        label, color, line = ARMS[arm]
         planned = recorded_plan(plan, rows.iloc[0])
         rates = np.concatenate([epoch_rates for _, epoch_rates in planned])
-        axes[1, 0].plot(np.linspace(0, len(planned), len(rates)), rates, color=color, label=label)
-        errors = [1 - floats(curve) for curve in rows.validation_accuracy]
-        plotting.show_seeds(axes[1, 1], errors, color, first=1, style="-")
-    axes[1, 0].set_ylabel("learning rate")
-    axes[1, 1].set(ylabel="validation error", yscale="log")
-    axes[1, 1].set_ylim(bottom=0.05)  # the labeled tick below the least of the full protocol
-    plotting.in_ones_twos_and_fives(axes[1, 1].yaxis)
-    plotting.in_percent(axes[1, 1].yaxis, decimals=0)
-    for ax in axes[1]:
+        schedules.plot(np.linspace(0, len(planned), len(rates)), rates, color=color, linestyle=line, label=label)
+        curves = 1 - floats(rows.validation_accuracy)  # (seeds, epochs)
+        epochs = np.arange(1, curves.shape[1] + 1)
+        errors.plot(epochs, curves.T, color=color, linewidth=0.3, alpha=0.5)
+        errors.plot(epochs, curves.mean(axis=0), color=color, linestyle=line)
+    schedules.set_ylabel("learning rate")
+    errors.set(ylabel="validation error", yscale="log")
+    errors.set_ylim(bottom=0.05)  # the labeled tick below the least of the full protocol
+    plotting.in_ones_twos_and_fives(errors.yaxis)
+    plotting.in_percent(errors.yaxis, decimals=0)
+    for ax in axes[2]:
         mark_cycles(ax, cyclical)
-    figure.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    plotting.label_panels(axes)
+    figure.legend(*schedules.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    plotting.label_panels(np.array([*above, *axes[2]]))
     return figure
 
 

@@ -21,7 +21,6 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 # isort: split
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,35 +53,29 @@ class Arm(NamedTuple):
 
     label: str
     color: str
+    line: str
     trajectory: str = ""
     interpolation: str = ""
     rate: str = ""
 
 
 ARMS = {
-    RATE_ARM: Arm("rate, Question 4.3", plotting.BLUE),
-    # The rate's mirror: rate / batch is the triangle of question 4.3, times lr_min / lr_max at lr_min.
-    "mirrored": Arm(f"batch, growing, at {plotting.LR_MIN}", plotting.VERMILION, "growing", "harmonic", "lr_min"),
-    "mirrored_at_lr_max": Arm(
-        f"batch, growing, at {plotting.LR_MAX}", plotting.PURPLE, "growing", "harmonic", "lr_max"
-    ),
-    "mirrored_shrinking": Arm(
-        f"batch, shrinking, at {plotting.LR_MIN}", plotting.ORANGE, "shrinking", "harmonic", "lr_min"
-    ),
-    "mirrored_shrinking_at_lr_max": Arm(
-        f"batch, shrinking, at {plotting.LR_MAX}", plotting.BLACK, "shrinking", "harmonic", "lr_max"
-    ),
+    RATE_ARM: Arm("rate, Question 4.3", plotting.BLUE, "-"),
+    # The rate's mirror: at lr_max, rate / batch is question 4.3's triangle but for its lowest value; at lr_min that
+    # triangle times lr_min / lr_max.
+    "mirrored": Arm("batch, growing", plotting.VERMILION, "-", "growing", "harmonic", "lr_min"),
+    "mirrored_at_lr_max": Arm("batch, growing", plotting.VERMILION, "-", "growing", "harmonic", "lr_max"),
+    "mirrored_shrinking": Arm("batch, shrinking", plotting.BLACK, ":", "shrinking", "harmonic", "lr_min"),
+    "mirrored_shrinking_at_lr_max": Arm("batch, shrinking", plotting.BLACK, ":", "shrinking", "harmonic", "lr_max"),
     # Another interpolation.
-    "cyclical_batch_size": Arm(
-        f"geometric, growing, at {plotting.LR_MIN}", plotting.VERMILION, "growing", "geometric", "lr_min"
-    ),
-    "opposite": Arm(f"geometric, shrinking, at {plotting.LR_MIN}", plotting.ORANGE, "shrinking", "geometric", "lr_min"),
-    "matched": Arm(f"geometric, growing, at {plotting.LR_MAX}", plotting.PURPLE, "growing", "geometric", "lr_max"),
-    "matched_opposite": Arm(
-        f"geometric, shrinking, at {plotting.LR_MAX}", plotting.BLACK, "shrinking", "geometric", "lr_max"
-    ),
-    "matched_rate": Arm("rate, equal noise", plotting.SKY),  # the noise of "matched" at every sample
-    "equal_updates": Arm("rate, squeezed", plotting.GREEN),  # 4.3's policy in the updates of "cyclical_batch_size"
+    "cyclical_batch_size": Arm("growing, geometric", plotting.ORANGE, "--", "growing", "geometric", "lr_min"),
+    "opposite": Arm("shrinking, geometric", plotting.PURPLE, "-.", "shrinking", "geometric", "lr_min"),
+    "matched": Arm("growing, geometric", plotting.ORANGE, "--", "growing", "geometric", "lr_max"),
+    "matched_opposite": Arm("shrinking, geometric", plotting.PURPLE, "-.", "shrinking", "geometric", "lr_max"),
+    "matched_rate": Arm("rate, equal noise", plotting.SKY, "-"),  # the noise of "matched" at every sample
+    "equal_updates": Arm(
+        "rate, squeezed", plotting.GREEN, "-"
+    ),  # 4.3's policy in as few updates as the growing batch's
 }
 # How many seeds of each are recorded.
 SEEDS = {
@@ -105,6 +98,9 @@ PRESETS: dict[str, Any] = {
 }
 # Whose accuracies and losses are compared, seed by seed.
 PAIRS = [
+    ("mirrored_at_lr_max", RATE_ARM),
+    ("mirrored", RATE_ARM),
+    ("mirrored", "cyclical_batch_size"),
     ("cyclical_batch_size", RATE_ARM),
     ("cyclical_batch_size", "opposite"),
     ("matched", "matched_rate"),
@@ -215,13 +211,14 @@ def summarise(frame: pd.DataFrame) -> dict:
     frame = frame.assign(epochs_done=frame.batch_loss.map(len), final_train_loss=last(frame.train_loss))
     runs = {arm: rows.set_index("seed") for arm, rows in frame.groupby("arm", sort=False)}
     first = runs["cyclical_batch_size"].iloc[0]
+    mirror = runs["mirrored"].iloc[0]
     keys = ("dataset", "images", "micro_batch", "lr_min", "lr_max", "gamma", "b_min", "b_max", "cycle_epochs")
     cycle = int(first.cycle_epochs)
     summary: dict[str, Any] = {
         "protocol": {key: first[key] for key in keys},
         "epochs": {arm: rows.epochs_done.max() for arm, rows in runs.items()},
         "updates": {arm: rows.updates.max() for arm, rows in runs.items()},
-        "dips": first.sizes[cycle // 2 :: cycle],  # the batch at the middle of each cycle
+        "dips": mirror.sizes[cycle // 2 :: cycle],  # the batch at the middle of each cycle
         "opposite_at_equal_updates": equal,
         "accuracy_by_seed": {arm: rows.test_accuracy.tolist() for arm, rows in runs.items()},
         "differences": {},
@@ -232,6 +229,8 @@ def summarise(frame: pd.DataFrame) -> dict:
         summary[key] = {arm: mean_interval(rows) for arm, rows in values.items()}
         summary["differences"][key] = {}
         for a, b in PAIRS:  # over the seeds that both have
+            if a not in values or b not in values:
+                continue  # not recorded: see SEEDS
             summary["differences"][key][f"{a}_minus_{b}"] = mean_interval((values[a] - values[b]).dropna())
     return summary
 
@@ -244,42 +243,35 @@ def at_equal_updates(rows: pd.DataFrame, updates: int) -> dict:
 
 
 def draw(frame: pd.DataFrame, rate_runs: pd.DataFrame) -> plotting.Figure:
-    """Return the figure: the policies as asked, those of equal noise, and the batches and updates of all.
+    """Return the figure: batch policies at lr_min and at lr_max beside question 4.3's rate, their batches and updates.
 
     rate_runs: question 4.3's.
     """
-    figure, axes = plotting.subplots(3, 2, height=3.4)
+    figure, axes = plotting.subplots(3, 2, height=5.0)
     runs = {arm: rows.set_index("seed") for arm, rows in frame.groupby("arm", sort=False)}
     runs[RATE_ARM] = rate_runs.set_index("seed")
-    for arm in (RATE_ARM, "cyclical_batch_size", "opposite"):
-        show(axes[0, 0], runs[arm].train_loss, arm)
-        show(axes[0, 1], runs[arm].validation_accuracy, arm)
-    axes[0, 0].set(yscale="log", title="training loss, as asked")
-    axes[0, 1].set(title="validation accuracy, as asked")
-    plotting.in_ones_twos_and_fives(axes[0, 0].yaxis)
-    plotting.in_percent(axes[0, 1].yaxis, decimals=0)
-    reference = runs["matched_rate"]
-    beside = ARMS["matched_rate"].label
-    for arm in ("matched", "matched_rate", "matched_opposite"):
-        show(axes[1, 0], relative(runs[arm].train_loss, reference.train_loss, np.divide), arm)
-        lead = relative(runs[arm].validation_accuracy, reference.validation_accuracy, np.subtract)
-        show(axes[1, 1], [100 * curve for curve in lead], arm)
-    axes[1, 0].set(ylabel="ratio", yscale="log", title=f"loss over “{beside}”")
-    plotting.in_ones_twos_and_fives(axes[1, 0].yaxis)
-    axes[1, 1].set(ylabel="points", title=f"accuracy minus “{beside}”")
-    axes[1, 1].set_yscale("symlog", linthresh=1)  # the first epochs differ by tens of points, the last by tenths
-    axes[1, 1].set_yticks([-10, -1, 0, 1, 10])
-    axes[1, 1].yaxis.set_major_formatter("{x:g}")
+    for row, rate in enumerate(("lr_min", "lr_max")):
+        name = {"lr_min": plotting.LR_MIN, "lr_max": plotting.LR_MAX}[rate]
+        losses, accuracies = axes[row]
+        for arm, about in ARMS.items():
+            if arm in runs and (arm == RATE_ARM or about.rate == rate):
+                show(losses, runs[arm].train_loss, about)
+                show(accuracies, runs[arm].validation_accuracy, about)
+        losses.set(yscale="log", ylabel="training loss", title=f"batch policies at {name}")
+        plotting.in_ones_twos_and_fives(losses.yaxis)
+        accuracies.set(ylabel="validation accuracy", title=f"batch policies at {name}")
+        plotting.in_percent(accuracies.yaxis, decimals=0)
     for arm, rows in runs.items():
-        if arm != RATE_ARM:
-            label, color = ARMS[arm].label, ARMS[arm].color
+        if ARMS[arm].rate == "lr_min":
             epochs, sizes, numbers = by_update(rows.iloc[0])
-            style = "--" if arm.startswith("matched") else "-"  # some lie on others
-            axes[2, 0].plot(epochs, sizes, style, color=color, label=label)
-            axes[2, 1].plot(epochs, numbers, style, color=color)
-    axes[2, 0].set(title="batch size")
+            style = {"color": ARMS[arm].color, "linestyle": ARMS[arm].line}
+            axes[2, 0].plot(epochs, sizes, label=ARMS[arm].label, **style)
+            axes[2, 1].plot(epochs, numbers, **style)
+    first = rate_runs.iloc[0]
+    axes[2, 1].plot([0, first.epochs], [0, first.updates], color=ARMS[RATE_ARM].color, label=ARMS[RATE_ARM].label)
+    axes[2, 0].set(ylabel="batch size")
     axes[2, 0].set_yscale("log", base=2)
-    axes[2, 1].set(title="updates so far")
+    axes[2, 1].set(ylabel="updates so far")
     asked = runs["cyclical_batch_size"].iloc[0]
     legends: dict[str, Any] = {}
     for ax in axes.flat:
@@ -305,18 +297,13 @@ def by_update(row: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return starts[whole], every[whole], np.arange(1, len(every) + 1)[whole]
 
 
-def show(ax: Any, curves: Any, arm: str) -> None:
-    """Draw an arm's curves (seeds, epochs) in its color."""
-    plotting.show_seeds(ax, curves, ARMS[arm].color, first=1, style="-", label=ARMS[arm].label)
-
-
-def relative(curves: pd.Series, reference: pd.Series, compare: Callable) -> list[np.ndarray]:
-    """Return compare(curve, reference) of the seeds that both have, for as many epochs as both have."""
-    compared = []
-    for seed in curves.index.intersection(reference.index):
-        epochs = min(len(curves[seed]), len(reference[seed]))
-        compared.append(compare(floats(curves[seed][:epochs]), floats(reference[seed][:epochs])))
-    return compared
+def show(ax: Any, curves: pd.Series, about: Arm) -> None:
+    """Draw every seed's curve of an arm, thin, and their mean; a run that stopped early as far as it goes."""
+    for curve in curves:
+        ax.plot(range(1, len(curve) + 1), floats(curve), color=about.color, linewidth=0.3, alpha=0.5)
+    shortest = min(len(curve) for curve in curves)
+    means = floats(curve[:shortest] for curve in curves).mean(axis=0)
+    ax.plot(range(1, shortest + 1), means, color=about.color, linestyle=about.line, label=about.label)
 
 
 def main(argv: list[str] | None = None) -> None:

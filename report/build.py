@@ -82,7 +82,7 @@ def answers(source: Path, options: Options, root: Path = ROOT) -> list[dict]:
 def with_answers(readme: str, options: Options) -> str:
     """Return the README with the table of the reports' answers between its two marks."""
     rows = ["| question | answer | script, figure |", "|---|---|---|"]
-    for source, course in (("coms6998_hw2", "COMS6998"), ("ist597", "IST597")):
+    for source, course in (("ist597", "IST597"), ("coms6998_hw2", "COMS6998")):
         for answer in answers(ROOT / "report" / f"{source}.typ", options):
             script = Path(answer["script"])
             figure = answer["figure"] or script.stem

@@ -5,6 +5,7 @@ frame: the runs of `p4_4_batch_size_range.py`; summary: what its `summarise` mak
 
 from itertools import pairwise
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
@@ -15,7 +16,7 @@ from utils.records import floats, last
 
 
 def draw(frame: pd.DataFrame, summary: dict, rate_summary: dict) -> plotting.Figure:
-    """Return 4.4's figure: loss against rate, against batch size, against rate / batch, and at equal updates."""
+    """Return 4.4's figure: loss against rate, against batch size, against rate / batch, and against updates."""
     figure, axes = plotting.subplots(2, 2, height=3.4)
     by_rate, by_size, by_ratio, equal = axes.flat
     learning_rate, batch = summary["protocol"]["lr_min"], rate_summary["protocol"]["batch_size"]
@@ -48,15 +49,20 @@ def draw(frame: pd.DataFrame, summary: dict, rate_summary: dict) -> plotting.Fig
     by_ratio.set(xlabel="rate / batch size", xscale="log")
     by_ratio.legend(fontsize=6)
 
-    for level in summary["equal_updates"]:
-        made = [int(size) for size in level["loss"]]
-        losses = list(level["loss"].values())
-        plotting.show_interval(equal, made, losses, plotting.BLUE, marker="o", markersize=3)
-        below = {"textcoords": "offset points", "xytext": (0, -9), "fontsize": 6, "ha": "center"}
-        equal.annotate(f"{level['updates']:,}", (made[-1], losses[-1]["mean"]), **below)
-    equal.annotate("updates", (made[-1], losses[-1]["mean"]), **{**below, "xytext": (0, -16)})
-    equal.set(xlabel=f"batch size, rate {plotting.LR_MIN}")
-    equal.set_xscale("log", base=2)
+    markers = "os^Dv<>p"
+    for size, marker, shade in zip(sizes[:-1], markers, np.linspace(0, 0.85, len(sizes) - 1), strict=False):
+        levels = [level for level in summary["equal_updates"] if str(size) in level["loss"]]
+        updates = [level["updates"] for level in levels]
+        losses = [level["loss"][str(size)]["mean"] for level in levels]
+        style = {
+            "color": plt.get_cmap("viridis")(shade),
+            "linewidth": 0.6,
+            "markersize": 3.5,
+            "markerfacecolor": "none",
+        }
+        equal.plot(updates, losses, f"{marker}-", label=f"{size:,}", **style)
+    equal.set(xlabel=f"updates made, rate {plotting.LR_MIN}", xscale="log")
+    equal.legend(fontsize=6, ncols=2, title="batch size", title_fontsize=6)
     for ax in axes.flat:
         ax.set(ylabel="training loss", ylim=(0, 3.6))  # one scale, to compare the curves; the largest loss is 3.5
     plotting.label_panels(axes)
