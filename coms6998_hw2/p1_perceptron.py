@@ -18,6 +18,8 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 # isort: split
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -40,6 +42,8 @@ PRESETS: dict[str, Any] = {
     "full": {"training_sets": 1000, "passes": 1000, "sizes": [5, 10, 20, 50, 100, 200, 500, 1000]},
     "quick": {"training_sets": 200, "passes": 1000, "sizes": [5, 20, 100]},
 }
+WATCHED = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]  # passes after which the accuracy is measured
+FAR = 2  # times as far from the maximum-margin line as the nearest point: not what should decide the line
 # One choice changed at a time, to see whether the answer hinges on it: in 1,000 passes the hinge nearly converges.
 VARIATIONS: dict[str, dict] = {
     "1 pass": {"passes": 1},
@@ -74,23 +78,42 @@ def train(
     x (r, n, 2), y (r, n), orders (passes, n) the order of the points in each pass, w (r, 2) the start. At the kink,
     y (w . x) = a, the subgradient is taken from the sloping side: so the perceptron leaves w = 0, where it has
     predicted nothing yet. Stops after a pass in which no weight vector moved, since none can move again.
-    Returns the weights (r, 2), the number of updates (r,), and whether the last pass was free of them (r,).
+    Returns the weights (r, 2), each point's number of updates (r, n), and whether the last pass was free of them (r,).
     """
-    (w1, w2), updates = w.T.copy(), np.zeros(len(x), dtype=int)
+    (w1, w2), updates = w.T.copy(), np.zeros((x.shape[1], len(x)), dtype=int)
     converged = np.zeros(len(x), dtype=bool)
     signed = np.ascontiguousarray((y[..., None] * x).transpose(1, 2, 0))  # (n, 2, r): the r sets lie side by side
     for order in orders:
-        before = updates.copy()
-        for z1, z2 in signed[order]:
+        before = updates.sum(axis=0)
+        for point in order:
+            z1, z2 = signed[point]
             violated = w1 * z1 + w2 * z2 <= a
             step = learning_rate * violated
             w1 += step * z1
             w2 += step * z2
-            updates += violated
-        converged = updates == before
+            updates[point] += violated
+        converged = updates.sum(axis=0) == before
         if converged.all():
             break
-    return np.stack([w1, w2], axis=1), updates, converged
+    return np.stack([w1, w2], axis=1), updates.T, converged
+
+
+def by_pass(
+    x: np.ndarray, y: np.ndarray, a: float, *, learning_rate: float, orders: np.ndarray, passes: list[int]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the weights (r, 2) after each of so many `passes`, and the updates (r, n) since the one before.
+
+    The training is `train`'s from w = 0, taken up again where it was; x, y, orders as there.
+    """
+    w = np.zeros((len(x), 2))
+    for first, last in pairwise([0, *passes]):
+        w, updates, _ = train(x, y, a, learning_rate=learning_rate, orders=orders[first:last], w=w)
+        yield w, updates
+
+
+def far_away(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return which points (n,) are more than FAR times as far from the maximum-margin line as the nearest is."""
+    return y * (x @ maximum_margin(x, y)) > FAR  # the nearest have 1 there
 
 
 def exact_accuracy(w: np.ndarray) -> np.ndarray:
@@ -134,6 +157,8 @@ def configs(preset: str) -> list[dict]:
             runs.append({"name": f"{criterion}_{n}_points", "variation": "none", **base, "train_size": n})
         for variation, change in VARIATIONS.items():
             runs.append({"name": f"{criterion}_{variation}", "variation": variation, **base, **change})
+        watched = [passes for passes in WATCHED if passes <= size["passes"]]
+        runs.append({"name": f"{criterion}_by_pass", "variation": "by pass", **base, "watched": watched})
     runs.append({"name": "maximum margin", "variation": "none", "criterion": "maximum margin", "a": None, **main})
     return runs
 
@@ -151,9 +176,11 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     sets = [sample(n, np.random.default_rng([seed, 1, n, k])) for k in range(r)]
     x, y = np.stack([x for x, _ in sets]), np.stack([y for _, y in sets])
     extra = {}
+    if config["variation"] == "by pass":
+        return {**learning_curve(config, x, y, test_x, test_y), "precision": "float64", "device": "cpu"}
     if config["criterion"] == "maximum margin":
         w = np.stack([maximum_margin(*points) for points in sets])
-        updates, converged = np.zeros(r, dtype=int), np.ones(r, dtype=bool)
+        updates, converged = np.zeros((r, n), dtype=int), np.ones(r, dtype=bool)
         extra["novikoff"] = np.sum(w**2, axis=1) * np.max(np.sum(x**2, axis=2), axis=1)  # (R / margin)^2
     else:
         rng = np.random.default_rng([seed, 2])
@@ -167,7 +194,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
         "accuracy": np.mean(predictions == test_y, axis=1),
         "exact_accuracy": np.round(exact_accuracy(w), 6),
         "disagreement": np.mean(predictions[0::2] != predictions[1::2], axis=1),
-        "updates": updates,
+        "updates": updates.sum(axis=1),
         "converged": converged,
         "x": x[0],
         "y": y[0],
@@ -178,15 +205,34 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     }
 
 
+def learning_curve(config: dict, x: np.ndarray, y: np.ndarray, test_x: np.ndarray, test_y: np.ndarray) -> dict:
+    """Return, after each watched number of passes, every set's accuracy, and the updates since the one before.
+
+    "accuracy_after" (watched, sets); "updates_since" and, of these, "updates_far_away" (watched,), over all sets.
+    """
+    rng = np.random.default_rng([config["seed"], 2])
+    orders = np.stack([rng.permutation(x.shape[1]) for _ in range(config["passes"])])
+    far = np.stack([far_away(*points) for points in zip(x, y, strict=True)])
+    result: dict[str, list] = {"accuracy_after": [], "updates_since": [], "updates_far_away": []}
+    choices = {"learning_rate": config["learning_rate"], "orders": orders, "passes": config["watched"]}
+    for w, updates in by_pass(x, y, config["a"], **choices):
+        result["accuracy_after"].append(np.mean(predict(w, test_x) == test_y, axis=1))
+        result["updates_since"].append(updates.sum())
+        result["updates_far_away"].append(updates[far].sum())
+    return result
+
+
 def summarise(frame: pd.DataFrame) -> dict:
     """Return the report's numbers: accuracies, their difference, disagreement between training sets, variations."""
     at_all_sizes = frame[frame.variation == "none"]
     main = at_all_sizes[at_all_sizes.train_size == TRAIN_SIZE].set_index("criterion")
-    varied, protocol = frame[frame.variation != "none"], frame.iloc[0]
+    curves = frame[frame.variation == "by pass"].set_index("criterion")
+    varied, protocol = frame[~frame.variation.isin(["none", "by pass"])], frame.iloc[0]
     change, exact = hinge_minus_perceptron(main.accuracy), main.exact_accuracy.map(np.array)
     of_novikoff = np.array(main.updates["perceptron"]) / main.novikoff["maximum margin"]
     return {
-        "protocol": {key: protocol[key] for key in ("training_sets", "passes", "learning_rate", "test_size")},
+        "protocol": {key: protocol[key] for key in ("training_sets", "passes", "learning_rate", "test_size")}
+        | {"far": FAR},
         **{criterion: describe(row) for criterion, row in main.iterrows()},
         "difference": mean_interval(change),
         "difference_disagreement": mean_interval(hinge_minus_perceptron(main.disagreement)),
@@ -199,6 +245,20 @@ def summarise(frame: pd.DataFrame) -> dict:
         "largest_share_of_novikoff": of_novikoff.max(),
         "sizes": {str(size): compare(rows) for size, rows in at_all_sizes.groupby("train_size", sort=False)},
         "variations": {name: compare(rows) for name, rows in varied.groupby("variation", sort=False)},
+        "by_pass": {criterion: describe_curve(row) for criterion, row in curves.iterrows()},
+    }
+
+
+def describe_curve(row: pd.Series) -> dict:
+    """Return a criterion's accuracy after each watched number of passes, and the far points' share of the updates.
+
+    The share is NaN where no update was made.
+    """
+    made, far = np.array(row.updates_since), np.array(row.updates_far_away)
+    return {
+        "passes": row.watched,
+        "accuracy": [mean_interval(accuracies) for accuracies in row.accuracy_after],
+        "far_share": np.divide(far, made, out=np.full(len(made), np.nan), where=made > 0),
     }
 
 
@@ -238,14 +298,14 @@ def hinge_minus_perceptron(column: pd.Series) -> np.ndarray:
 
 
 def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
-    """Return the figure: a training set with its lines, the differences in accuracy, disagreement against size."""
-    import seaborn  # it imports Matplotlib, so not before `utils.plotting` has
-
-    figure, axes = plotting.subplots(1, 3, height=2.5)
-    points, differences, disagreement = axes[0]
+    """Return the figure: a training set with its lines, accuracy and updates by pass, disagreement against size."""
+    figure, axes = plotting.subplots(2, 2, height=4.6)
+    points, accuracy, far, disagreement = axes.flat
     main = frame[(frame.variation == "none") & (frame.train_size == TRAIN_SIZE)].set_index("criterion")
     x, y = np.array(main.x.iloc[0]), np.array(main.y.iloc[0])
-    corner = points.inset_axes((0.17, 0.68, 0.28, 0.28), xlim=(0.88, 1), ylim=(0.88, 1), xticks=[], yticks=[])
+    ends = {"xlim": (0.88, 1), "ylim": (0.88, 1), "xticks": [0.9, 1], "yticks": [0.9, 1]}
+    corner = points.inset_axes((0.14, 0.62, 0.34, 0.34), **ends)
+    corner.tick_params(labelsize=5, pad=1)
     styles = {"perceptron": "-", "maximum margin": "-", "hinge": "--"}  # the last two nearly coincide: the hinge on top
     for ax in (points, corner):
         ax.plot([0, 1], [0, 1], color=plotting.BLACK, linestyle=":", label="true line")
@@ -256,10 +316,15 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
         points.scatter(*chosen.T, marker=marker, color=plotting.BLACK, linewidth=1, s=18, clip_on=False)
     points.indicate_inset_zoom(corner, edgecolor="0.4")
     points.set(xlabel="$x_1$", ylabel="$x_2$", xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    change = 100 * hinge_minus_perceptron(main.accuracy)
-    seaborn.histplot(change, binwidth=1, binrange=(-13.5, 13.5), color="0.6", ax=differences)
-    differences.axvline(change.mean(), color=plotting.BLACK, linestyle="--", linewidth=0.8)
-    differences.set(xlabel="hinge minus perceptron (points)", ylabel="training sets", xlim=(-13.5, 13.5))
+    for criterion, curve in summary["by_pass"].items():
+        drawn = {"linestyle": styles[criterion], "marker": "o", "markersize": 3}
+        plotting.show_interval(accuracy, curve["passes"], curve["accuracy"], COLORS[criterion], **drawn)
+        far.plot(curve["passes"], curve["far_share"], color=COLORS[criterion], **drawn)
+    accuracy.axhline(summary["maximum margin"]["accuracy"]["mean"], color=COLORS["maximum margin"], linewidth=0.8)
+    accuracy.set(xscale="log", xlabel="passes", ylabel="test accuracy")
+    plotting.in_percent(accuracy.yaxis, 0)
+    far.set(xscale="log", xlabel="passes", ylabel="updates by far points")
+    plotting.in_percent(far.yaxis, 0)
     sizes = [int(n) for n in summary["sizes"]]
     for criterion in CRITERIA:
         intervals = [numbers[criterion]["disagreement"] for numbers in summary["sizes"].values()]

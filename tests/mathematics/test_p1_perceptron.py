@@ -1,12 +1,22 @@
 """Problem 1 against scikit-learn, numeric integration and Novikoff's theorem."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import Perceptron, SGDClassifier
 from sklearn.svm import LinearSVC
 
-from coms6998_hw2.p1_perceptron import exact_accuracy, maximum_margin, predict, sample, train
+from coms6998_hw2.p1_perceptron import (
+    by_pass,
+    describe_curve,
+    exact_accuracy,
+    far_away,
+    maximum_margin,
+    predict,
+    sample,
+    train,
+)
 
 
 def passes(n, count, rng):
@@ -61,9 +71,9 @@ def test_mistakes_never_exceed_novikoffs_bound():
     sets = [sample(n, rng) for n in (5, 20, 100) for _ in range(50)]
     for x, y in sets:
         orders = passes(len(x), 3000, rng)
-        _, mistakes, converged = train(x[None], y[None], 0.0, learning_rate=1.0, orders=orders, w=np.zeros((1, 2)))
+        _, updates, converged = train(x[None], y[None], 0.0, learning_rate=1.0, orders=orders, w=np.zeros((1, 2)))
         margin = 1 / np.linalg.norm(maximum_margin(x, y))
-        assert converged[0] and mistakes[0] <= np.max(np.sum(x**2, axis=1)) / margin**2
+        assert converged[0] and updates.sum() <= np.max(np.sum(x**2, axis=1)) / margin**2
 
 
 def test_maximum_margin_agrees_with_a_linear_svm():
@@ -100,3 +110,36 @@ def test_points_that_no_line_separates_have_no_maximum_margin():
     x, y = np.array([[1.0, 0.0], [2.0, 0.0], [0.5, 1.0]]), np.array([1.0, -1.0, 1.0])
     with pytest.warns(ConvergenceWarning), pytest.raises(ValueError, match="no line through the origin"):
         maximum_margin(x, y)
+
+
+@pytest.mark.parametrize("a", [0.0, 1.0])
+def test_training_that_is_taken_up_again_is_training_in_one_go(a):
+    rng = np.random.default_rng(7)
+    sets = [sample(20, rng) for _ in range(6)]
+    x, y = np.stack([x for x, _ in sets]), np.stack([y for _, y in sets])
+    orders, watched = passes(20, 12, rng), [1, 3, 12]
+    parts = list(by_pass(x, y, a, learning_rate=1.0, orders=orders, passes=watched))
+    for n, (w, _) in zip(watched, parts, strict=True):
+        whole, updates, _ = train(x, y, a, learning_rate=1.0, orders=orders[:n], w=np.zeros((6, 2)))
+        np.testing.assert_array_equal(w, whole)
+    np.testing.assert_array_equal(sum(part for _, part in parts), updates)
+
+
+def test_which_points_made_an_update_and_which_are_far_away_by_hand():
+    """From w = 0 the first point moves w to itself, (0.2, 0.1); the second then has 0.2 < 1 and the third 0.02."""
+    x, y = np.array([[0.2, 0.1], [0.9, 0.2], [0.1, 0.0]]), np.ones(3)
+    w, updates, _ = train(x[None], y[None], 0.0, learning_rate=1.0, orders=np.arange(3)[None], w=np.zeros((1, 2)))
+    assert updates.tolist() == [[1, 0, 0]] and w.tolist() == [[0.2, 0.1]]
+    _, updates, _ = train(x[None], y[None], 1.0, learning_rate=1.0, orders=np.arange(3)[None], w=np.zeros((1, 2)))
+    assert updates.tolist() == [[1, 1, 1]]
+    # The first and the third are each other's mirror images at the diagonal; the second is 2.5 times as far from it.
+    x, y = np.array([[0.7, 0.5], [1.0, 0.5], [0.5, 0.7]]), np.array([1.0, 1.0, -1.0])
+    assert far_away(x, y).tolist() == [False, True, False]
+
+
+def test_the_far_points_share_is_that_of_the_updates_and_nothing_where_none_was_made():
+    counts = {"updates_since": [8, 0], "updates_far_away": [2, 0]}
+    row = pd.Series({"watched": [1, 2], "accuracy_after": [[0.5, 0.7], [1.0, 1.0]], **counts})
+    numbers = describe_curve(row)
+    assert numbers["far_share"][0] == 0.25 and np.isnan(numbers["far_share"][1])
+    assert [interval["mean"] for interval in numbers["accuracy"]] == pytest.approx([0.6, 1.0])

@@ -51,6 +51,15 @@ def test_with_a_step_of_one_tenth_the_two_are_not_told_apart():
     assert P1["variations"]["step 0.1"]["difference"]["low"] < 0 < P1["variations"]["step 0.1"]["difference"]["high"]
 
 
+def test_the_far_points_share_of_the_hinges_updates_falls_as_it_overtakes():
+    hinge, perceptron = P1["by_pass"]["hinge"], P1["by_pass"]["perceptron"]
+    assert hinge["far_share"] == sorted(hinge["far_share"], reverse=True)
+    ahead = [h["mean"] > p["mean"] for h, p in zip(hinge["accuracy"], perceptron["accuracy"], strict=True)]
+    crossing = len(ahead) - ahead[::-1].index(False)
+    assert hinge["passes"][crossing - 1 : crossing + 1] == [100, 200]
+    assert hinge["accuracy"][-1]["low"] > perceptron["accuracy"][-1]["mean"]
+
+
 def test_every_training_set_is_separated_by_the_perceptron():
     assert P1["perceptron"]["converged"] == 1
 
