@@ -300,11 +300,11 @@ def hinge_minus_perceptron(column: pd.Series) -> np.ndarray:
 def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the figure: a training set with its lines, accuracy and updates by pass, disagreement against size."""
     figure, axes = plotting.subplots(2, 2, height=4.6)
-    points, accuracy, far, disagreement = axes.flat
+    points, error, far, disagreement = axes.flat
     main = frame[(frame.variation == "none") & (frame.train_size == TRAIN_SIZE)].set_index("criterion")
     x, y = np.array(main.x.iloc[0]), np.array(main.y.iloc[0])
     ends = {"xlim": (0.88, 1), "ylim": (0.88, 1), "xticks": [0.9, 1], "yticks": [0.9, 1]}
-    corner = points.inset_axes((0.14, 0.62, 0.34, 0.34), **ends)
+    corner = points.inset_axes((0.17, 0.68, 0.28, 0.28), **ends)
     corner.tick_params(labelsize=5, pad=1)
     styles = {"perceptron": "-", "maximum margin": "-", "hinge": "--"}  # the last two nearly coincide: the hinge on top
     for ax in (points, corner):
@@ -317,12 +317,15 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     points.indicate_inset_zoom(corner, edgecolor="0.4")
     points.set(xlabel="$x_1$", ylabel="$x_2$", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     for criterion, curve in summary["by_pass"].items():
-        drawn = {"linestyle": styles[criterion], "marker": "o", "markersize": 3}
-        plotting.show_interval(accuracy, curve["passes"], curve["accuracy"], COLORS[criterion], **drawn)
-        far.plot(curve["passes"], curve["far_share"], color=COLORS[criterion], **drawn)
-    accuracy.axhline(summary["maximum margin"]["accuracy"]["mean"], color=COLORS["maximum margin"], linewidth=0.8)
-    accuracy.set(xscale="log", xlabel="passes", ylabel="test accuracy")
-    plotting.in_percent(accuracy.yaxis, 0)
+        drawn: dict[str, Any] = {"color": COLORS[criterion], "linestyle": styles[criterion], "marker": "o"}
+        low, mean, high = plotting.bounds(curve["accuracy"])
+        error.plot(curve["passes"], 1 - mean, **drawn)
+        error.fill_between(curve["passes"], 1 - high, 1 - low, color=COLORS[criterion], alpha=0.2, linewidth=0)
+        far.plot(curve["passes"], curve["far_share"], **drawn)
+    error.axhline(1 - summary["maximum margin"]["accuracy"]["mean"], color=COLORS["maximum margin"], linewidth=0.8)
+    error.set(xscale="log", yscale="log", xlabel="passes", ylabel="test error")
+    plotting.in_ones_twos_and_fives(error.yaxis)
+    plotting.in_percent(error.yaxis, 0)
     far.set(xscale="log", xlabel="passes", ylabel="updates by far points")
     plotting.in_percent(far.yaxis, 0)
     sizes = [int(n) for n in summary["sizes"]]
