@@ -123,11 +123,14 @@ def save(figure: Figure, name: str, options: Options, dataset: str | None = None
     if dataset == "digits":
         figure.suptitle("digits (stand-in data set)", fontsize=8, color=VERMILION)
     path = options.figures_dir / f"{name}.png"
-    write_whole(path, lambda file: figure.savefig(file, format="png", metadata={"Software": None}))
-    figure.set_layout_engine("none")  # the axes stay where they are now; laying them out again costs seconds
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()  # lays the axes out
+        figure.set_layout_engine("none")
     for ax in figure.axes:
-        # The last bits of what the layout's solver finds vary from process to process, and with them an SVG's names.
+        # The last bits of what the layout's solver finds vary from process to process and from CPU to CPU, and with
+        # them some pixels and an SVG's names.
         ax.set_position(np.round(ax.get_position(original=True).bounds, 6))
+    write_whole(path, lambda file: figure.savefig(file, format="png", metadata={"Software": None}))
     vector = path.with_suffix(".svg")
     write_whole(vector, lambda file: figure.savefig(file, format="svg", metadata={"Date": None}))
     plt.close(figure)
