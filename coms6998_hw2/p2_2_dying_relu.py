@@ -38,7 +38,8 @@ POINTS, BATCH_SIZE, NETWORKS, WIDTH = 3000, 64, 1000, 2  # the assignment's
 HIDDEN, HIDDEN_TOO = 9, 10
 SLOPE = 0.01  # leaky ReLU's, the assignment's
 LEARNING_RATE = 1e-3  # Adam's default; the paper's optimizer, step size and number of epochs are not known
-CHECKPOINTS = [0, 1, 2, 5, 10, 20, 50, 100]
+CHECKPOINTS = [0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]
+EPSILONS = [1e-12, 1e-16]  # of Adam, beside its default, 1e-8: what a gradient this small is divided by
 COLLAPSED_R2 = 0.01  # primary definition: the network explains less than 1% of the target's variance
 THRESHOLDS = np.logspace(-8, 0, 33)  # on the output's range, relative to the target's
 MAP_WIDTHS, MAP_HIDDEN = range(1, 11), 40
@@ -51,6 +52,7 @@ PRESETS: dict[str, Any] = {
         "rai_networks": 100_000,
         "slopes": [0.001, 0.003, 0.03, 0.1, 0.3],
         "widths": [3, 4, 5, 10],
+        "long": 1000,
     },
     "quick": {
         "networks": 100,
@@ -60,6 +62,7 @@ PRESETS: dict[str, Any] = {
         "rai_networks": 1000,
         "slopes": [0.1],
         "widths": [5],
+        "long": 10,
     },
 }
 FLAT = 1e-3  # of the target's range, on one side of zero: far below what a fitting network has there
@@ -107,6 +110,13 @@ def configs(preset: str) -> list[dict]:
         runs.append({"name": f"relu_{variation}", **main, "variation": variation, **change})
     for slope in size["slopes"]:
         runs.append({"name": f"slope_{slope:g}", **main, "variation": f"slope {slope:g}", "slope": slope})
+    leaky = {**main, "slope": SLOPE}
+    for epsilon in EPSILONS:
+        name = f"leaky_epsilon_{epsilon:g}"
+        runs.append({"name": name, **leaky, "variation": f"leaky, epsilon {epsilon:g}", "epsilon": epsilon})
+    runs.append({"name": "leaky_long", **leaky, "variation": "leaky, long", "epochs": size["long"]})
+    for seed in range(size["seeds"]):
+        runs.append({"name": f"birth_seed{seed}", **main, "kind": "birth", "epochs": 0, "seed": seed})
     for hidden in (HIDDEN, HIDDEN_TOO):
         born = {"initialization": "rai", "epochs": 0, "networks": size["rai_networks"], "hidden": hidden}
         runs.append({"name": f"rai_born_{hidden}_hidden", **main, "variation": "rai born", **born})
@@ -123,6 +133,13 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     if config["kind"] == "born_dead":
         dead = ensemble.count_born_dead(config["width"], config["hidden"], config["networks"], config["seed"])
         return {"dead": dead, "precision": "float64", "device": "cpu"}
+    if config["kind"] == "birth":
+        drawn = ensemble.draw_layers(
+            config["width"], config["hidden"], config["initialization"], config["seed"], range(config["networks"])
+        )
+        counts = {"relu_dead_layers": ensemble.dead_layers(drawn, 0.0)}
+        counts["leaky_dead_layers"] = ensemble.dead_layers(drawn, SLOPE)
+        return {**counts, "precision": "float64", "device": "cpu"}
     return train_and_watch(config, machine.torch_device(options.device))
 
 
@@ -152,7 +169,7 @@ def train_and_watch(config: dict, device: torch.device) -> dict:
 
     compiled = config["networks"] * config["epochs"] >= WORTH_COMPILING
     kept = ("slope", "loss", "optimizer", "learning_rate", "batch_size", "epochs", "seed")
-    choices = {key: config[key] for key in kept}
+    choices = {key: config[key] for key in kept} | {key: config[key] for key in ("epsilon",) if key in config}
     for first in range(0, config["networks"], ensemble.CHUNK):
         numbers = range(first, min(first + ensemble.CHUNK, config["networks"]))
         width, hidden, seed = config["width"], config["hidden"], config["seed"]
@@ -201,7 +218,14 @@ def summarise(frame: pd.DataFrame) -> dict:
         leaky = main[(main.hidden == hidden) & (main.slope == SLOPE)].sort_values("seed")
         summary["relu" + suffix], summary["leaky" + suffix] = describe(relu), describe(leaky)
         if hidden == HIDDEN:
+            leaky_runs = leaky
             summary["rescued"] = paired_shares(joined(relu.r2) < COLLAPSED_R2, joined(leaky.r2) < COLLAPSED_R2)
+    births = frame[frame.kind == "birth"].sort_values("seed")
+    for name, slope in (("relu", 0.0), ("leaky", SLOPE)):
+        rows = main[(main.hidden == HIDDEN) & (main.slope == slope)].sort_values("seed")
+        summary[name]["fates"] = fates(rows, np.concatenate([floats(run) for run in births.relu_dead_layers], axis=1))
+    counted = np.concatenate([floats(run) for run in births.leaky_dead_layers], axis=1).min(axis=0)
+    summary["leaky"]["by_dead_layers"] = by_dead_layers(joined(leaky_runs.r2), counted)
     for name, rows in trained[trained.variation != "none"].groupby("variation", sort=False):
         summary["variations"][name] = describe(rows)
     rai = frame[frame.variation == "rai born"].set_index("hidden")
@@ -220,6 +244,34 @@ def born_dead(frame: pd.DataFrame) -> dict:
             shares[f"{row.width}x{hidden}"] = fraction_interval(row.dead[hidden - 1], row.networks)
             bounds[f"{row.width}x{hidden}"] = ensemble.born_dead_bounds(row.width, hidden)
     return {"born_dead": shares, "bounds": bounds}
+
+
+def fates(rows: pd.DataFrame, dead: np.ndarray) -> dict:
+    """Return how many networks went from each state at birth to each at the end.
+
+    dead (2, networks): the dead ReLU layers on either side of zero, of all networks of the runs `rows`, one run after
+    the other. At birth: dead on both sides, on one, on none. At the end: collapsed, flat on one side ("half"), fitted
+    (r2 > 0.99), in between.
+    """
+    kind = kinds(joined(rows.r2), joined(rows.left_range), joined(rows.right_range))
+    end = np.where((kind == "alive") & (joined(rows.r2) > 1 - COLLAPSED_R2), "fitted", kind)
+    sides = np.sum(dead > 0, axis=0)
+    table = {}
+    for birth, number in (("both", 2), ("one", 1), ("none", 0)):
+        ends = end[sides == number]
+        table[birth] = {name: int(np.sum(ends == name)) for name in ("collapsed", "half", "alive", "fitted")}
+    return table
+
+
+def by_dead_layers(r2: np.ndarray, dead: np.ndarray) -> list[dict]:
+    """Return the share of networks that collapsed, by how many dead layers they were born with on their better side."""
+    rows = []
+    for number in range(int(dead.max()) + 1):
+        chosen = r2[dead == number]
+        if len(chosen):
+            collapsed = fraction_interval(np.sum(chosen < COLLAPSED_R2), len(chosen))
+            rows.append({"dead_layers": number, "collapsed": collapsed})
+    return rows
 
 
 def joined(column: pd.Series) -> np.ndarray:

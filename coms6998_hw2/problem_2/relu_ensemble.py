@@ -125,17 +125,20 @@ def train(
     batch_size: int,
     epochs: int,
     seed: int,
+    epsilon: float = 1e-8,
     compiled: bool = False,
     after_epoch: Callable[[int, list[tuple]], None] = lambda epoch, layers: None,
 ) -> bool:
     """Train the layers in place on x, y (R, n): minibatches in a new order each epoch, the last one smaller.
 
-    `loss` is "mse" or "mae", `optimizer` "adam" or "sgd" (plain). Calls after_epoch(epoch, layers) after each epoch.
+    `loss` is "mse" or "mae", `optimizer` "adam" (with its epsilon) or "sgd" (plain). Calls after_epoch(epoch, layers)
+    after each epoch.
     Returns whether the computation was compiled: not where no compiler was found.
     """
     parameters = [tensor for layer in layers for tensor in layer]
-    kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[optimizer]
-    stepper = kind(parameters, lr=learning_rate, fused=True)
+    stepper: torch.optim.Optimizer = torch.optim.SGD(parameters, lr=learning_rate, fused=True)
+    if optimizer == "adam":
+        stepper = torch.optim.Adam(parameters, lr=learning_rate, eps=epsilon, fused=True)
     differentiate, was_compiled = compile_or_explain(gradients) if compiled else (gradients, lambda: False)
     slope_tensor, power = torch.tensor(slope, dtype=x.dtype, device=x.device), {"mse": 2, "mae": 1}[loss]
     n = x.shape[1]
@@ -206,6 +209,17 @@ def evaluate(layers: list[tuple], slope: float, target: str) -> dict[str, np.nda
         "value": curve.mean(dim=1).numpy(),
         "curve": curve.numpy(),
     }
+
+
+def dead_layers(layers: list[tuple], slope: float) -> np.ndarray:
+    """Return in how many hidden layers no unit is positive (2, R), for x = -1 and for x = 1, in float64.
+
+    With zero biases the network is positively homogeneous, so that x = -1 and x = 1 stand for all x on their side of
+    zero. With the slope 0 a signal that has died stays dead: a side is alive if and only if the number is 0.
+    """
+    sides = torch.tensor([-1.0, 1.0], dtype=torch.float64).expand(layers[0][1].shape[-1], 2)
+    _, _, positive = _signals(layers, sides, torch.tensor(slope, dtype=torch.float64))
+    return sum((~layer.any(dim=0)).T.numpy().astype(int) for layer in positive[:-1])
 
 
 def count_born_dead(width: int, hidden: int, networks: int, seed: int) -> np.ndarray:

@@ -1,16 +1,19 @@
 """Questions 2.2 and 2.3: the ensemble against networks trained one by one, the theory against simulation and table."""
 
+import json
 import os
 import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from coms6998_hw2 import p2_2_dying_relu as problem
 from coms6998_hw2.problem_2 import relu_ensemble as ensemble
+from utils.cli import ROOT
 from utils.intervals import paired_shares
 
 CHOICES = {"slope": 0.0, "loss": "mse", "optimizer": "adam", "learning_rate": 1e-3}
@@ -206,3 +209,72 @@ def test_compiled_or_not_the_networks_are_the_same(compiler, tmp_path):
     if compiler:
         assert "compiled False" in done.stdout and done.stderr.count("torch.compile does not work here") == 1
         assert "Traceback" not in done.stderr
+
+
+def test_dead_layers_by_hand():
+    """One path: 1, then -2 (dead), then with leaky ReLU -0.02 * -1 > 0; the other side is the mirror."""
+    weights = [[[1.0]], [[-2.0]], [[-1.0]], [[1.0]]]
+    bias = torch.zeros(1, 1, dtype=torch.float64)
+    layers = [(torch.tensor(weight, dtype=torch.float64)[..., None], bias) for weight in weights]
+    # x = 1: alive, dead, alive again through the slope; x = -1: dead, alive (-0.01 * -2), dead.
+    assert ensemble.dead_layers(layers, 0.01).tolist() == [[2], [1]]
+    # ReLU: what is dead stays dead. x = 1: alive, dead, dead; x = -1: dead from the first layer on.
+    assert ensemble.dead_layers(layers, 0.0).tolist() == [[3], [2]]
+
+
+def test_one_inputs_path_dies_as_often_as_the_upper_bound_says():
+    """A layer of two units passes a positive signal on with probability 3/4: 1 - (3/4)^9 over nine layers."""
+    layers = ensemble.draw_layers(2, 9, "he", 5, range(4000))
+    dead = ensemble.dead_layers(layers, 0.0) > 0
+    expected = 1 - 0.75**9
+    assert ensemble.born_dead_bounds(2, 9)[1] == pytest.approx(expected)
+    for side in dead:
+        assert abs(side.mean() - expected) < 4 * np.sqrt(expected * (1 - expected) / 4000)
+    constant = ensemble.evaluate(layers, 0.0, "abs")["range"] == 0
+    np.testing.assert_array_equal(dead.all(axis=0), constant)
+
+
+def test_the_committed_births_are_those_of_the_networks_that_were_trained():
+    folder = ROOT / "report" / "results" / problem.STEM
+    for seed in range(3):
+        birth, trained = (
+            json.loads((folder / f"{name}_seed{seed}.json").read_text())["result"]
+            for name in ("birth", "relu_9_hidden")
+        )
+        both = np.sum(np.all(np.array(birth["relu_dead_layers"]) > 0, axis=0))
+        assert both == trained["constant"][0]
+
+
+def test_fates_and_dead_layers_are_counted():
+    """Networks: collapsed, flat on one side, fitted, in between, collapsed."""
+    ranges = {"left_range": [[0, 0, 1, 1, 0]], "right_range": [[0, 1, 1, 1, 0]]}
+    rows = pd.DataFrame({"r2": [[0.0, 0.5, 0.995, 0.6, 0.0]], **ranges})
+    table = problem.fates(rows, np.array([[1, 2, 0, 0, 0], [3, 0, 0, 0, 1]]))
+    assert table["both"] == {"collapsed": 1, "half": 0, "alive": 0, "fitted": 0}
+    assert table["one"] == {"collapsed": 1, "half": 1, "alive": 0, "fitted": 0}
+    assert table["none"] == {"collapsed": 0, "half": 0, "alive": 1, "fitted": 1}
+    counted = problem.by_dead_layers(np.array([0.0, 0.5, 0.0, 0.9]), np.array([3, 1, 1, 1]))
+    assert [(row["dead_layers"], row["collapsed"]["fraction"]) for row in counted] == [
+        (1, pytest.approx(1 / 3)),
+        (3, 1),
+    ]
+
+
+@pytest.mark.parametrize("epsilon", [1e-8, 1e-3])
+def test_adams_epsilon_is_what_is_named(epsilon):
+    layers = [(weight.float(), bias.float()) for weight, bias in ensemble.draw_layers(2, 2, "pytorch", 0, range(1))]
+    x = ensemble.draw_points(64, 0, range(1)).float()
+    y = ensemble.TARGETS["abs"](x)
+    plain = [(weight.clone(), bias.clone()) for weight, bias in layers]
+    choices = {"slope": 0.01, "loss": "mse", "learning_rate": 1e-3, "batch_size": 64, "epochs": 3, "seed": 0}
+    ensemble.train(layers, x, y, optimizer="adam", epsilon=epsilon, **choices)
+    parameters = [tensor for layer in plain for tensor in layer]
+    optimizer = torch.optim.Adam(parameters, lr=1e-3, eps=epsilon)
+    for _ in range(3):
+        share = torch.full((64,), 1 / 64)
+        by_layer = ensemble.gradients(plain, x, y, share, torch.tensor(0.01), 2)
+        for (weight, bias), (weight_gradient, bias_gradient) in zip(plain, by_layer, strict=True):
+            weight.grad, bias.grad = weight_gradient, bias_gradient
+        optimizer.step()
+    for ours, theirs in zip(layers, plain, strict=True):
+        torch.testing.assert_close(ours[0], theirs[0], rtol=1e-4, atol=1e-6)
