@@ -38,7 +38,7 @@ from utils.runs import sweep
 STEM = "p2_1_vanishing_gradients"
 DEEP = 20  # hidden layers of a second ReLU network, where a factor of sqrt(2) for each layer is no longer small
 STANDARD_DEVIATIONS = [0.01, 0.05, 0.10, 0.14, 0.28, 1.0]  # the article's 0.10, 0.14, 0.28, two below and one above
-SCHEMES = {"tanh": ["glorot"], "sigmoid": ["glorot"], "relu": ["glorot", "he"]}
+SCHEMES = {"tanh": ["glorot"], "sigmoid": ["glorot", "glorot_x4"], "relu": ["glorot", "he"]}
 BATCH_SIZE, LEARNING_RATE = 64, 0.1  # plain SGD: its step is proportional to the gradient, so a vanished one shows
 DEEP_LEARNING_RATE = 0.03  # at 0.1 one of five deep networks with He's weights diverged
 SATURATED = {"tanh": (-0.99, 0.99), "sigmoid": (0.01, 0.99), "relu": (0.0, np.inf)}  # outside: no gradient to speak of
@@ -72,6 +72,10 @@ def configs(preset: str) -> list[dict]:
                 "seed": seed,
             }
             runs.append(config | {key: size[key] for key in ("epochs", "train_images", "test_images")})
+    for seed in range(size["seeds"]):
+        config = {"name": f"images_{DEEP}_layers_seed{seed}", "measured": "images", "dataset": "mnist"}
+        config |= {"activation": "relu", "scheme": "he", "depth": DEEP, "seed": seed}
+        runs.append(config | {"test_images": size["test_images"]})
     return runs
 
 
@@ -84,6 +88,10 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     """Measure one network at initialization on the test images, then train it; return lists by layer or by epoch."""
     device = machine.torch_device(options.device)
     torch.set_num_threads(1)  # a network this small keeps one core busy; the sweep uses the others
+    if config.get("measured") == "images":
+        x, _ = data.load(config["dataset"], options.data_dir, train=False, first=config["test_images"])
+        layers = build(28 * 28, config["scheme"], config["seed"], config["depth"])
+        return {"device": "cpu", "precision": "float32", **varying(layers, torch.tensor(x).flatten(1).float() / 255)}
     images = {}
     for part in ("train", "test"):
         first = config[f"{part}_images"]
@@ -129,6 +137,25 @@ def measure(layers: nn.ModuleList, activation: str, x: torch.Tensor, y: torch.Te
     }
 
 
+@torch.no_grad()
+def varying(layers: nn.ModuleList, x: torch.Tensor) -> dict:
+    """Return how much each hidden ReLU layer's inputs differ between images x (n, d), and its units' signs.
+
+    "image_share": of the inputs' mean square, the part that is variance over images. "never_active" and
+    "always_active": the shares of units that are positive for no image, and for every image.
+    """
+    shares: dict[str, list] = {"image_share": [], "never_active": [], "always_active": []}
+    inputs = layers[0](x)
+    _, before, after = forward(layers, "relu", x)
+    for z, h in zip(before, after, strict=True):
+        exact = inputs.double()
+        shares["image_share"].append(float(exact.var(dim=0, correction=0).mean() / exact.square().mean()))
+        shares["never_active"].append(float((z <= 0).all(dim=0).float().mean()))
+        shares["always_active"].append(float((z > 0).all(dim=0).float().mean()))
+        inputs = h
+    return shares
+
+
 def rms(values: torch.Tensor) -> float:
     """Return the root mean square, summed in float64."""
     return values.detach().cpu().double().square().mean().sqrt().item()
@@ -169,6 +196,7 @@ def train(layers: nn.ModuleList, config: dict, x: torch.Tensor, y: torch.Tensor)
 
 def summarise(frame: pd.DataFrame) -> dict:
     """Return for each activation and initialization the gradient's ratio, saturation, training, and the theory."""
+    images, frame = frame[frame.measured == "images"], frame[frame.measured != "images"]
     first = frame.iloc[0]
     protocol = {key: first[key] for key in ("dataset", "epochs", "batch_size")}
     for part in ("train", "test"):  # as many as there are, where fewer are than were asked for
@@ -180,6 +208,10 @@ def summarise(frame: pd.DataFrame) -> dict:
         name = setting_name(activation, scheme, depth)
         summary["settings"].append({"name": name, "activation": activation, "scheme": scheme, "depth": depth})
         summary[name] = describe(rows, depth)
+    summary["between_images"] = {
+        key: [mean_interval(layer) for layer in floats(images[key]).T]
+        for key in ("image_share", "never_active", "always_active")
+    }
     for depth in (DEPTH, DEEP):
         relu = frame[(frame.activation == "relu") & (frame.depth == depth)]
         summary[f"relu_glorot_over_he_{depth}_layers"] = glorot_over_he(relu)
@@ -220,8 +252,8 @@ def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv)
     frame = sweep(STEM, run, configs(options.preset), options)
-    summary = summarise(frame)
-    figures = {STEM: draw(frame, summary)} | {f"{STEM}_{name}": draw_violins(frame, name) for name in SCHEMES}
+    summary, networks = summarise(frame), frame[frame.measured != "images"]
+    figures = {STEM: draw(networks, summary)} | {f"{STEM}_{name}": draw_violins(networks, name) for name in SCHEMES}
     for name, figure in figures.items():
         plotting.save(figure, name, options, frame.dataset.iloc[0])
     write_summary(STEM, summary, options, frame)

@@ -13,6 +13,7 @@ from utils.records import floats
 COLORS = {
     "glorot": plotting.BLACK,
     "he": plotting.PURPLE,
+    "glorot_x4": plotting.PURPLE,  # He's is not used with the sigmoid
     "0.01": plotting.SKY,
     "0.05": plotting.BLUE,
     "0.1": plotting.GREEN,
@@ -20,7 +21,8 @@ COLORS = {
     "0.28": plotting.VERMILION,
     "1": "#7F3C00",  # brown: the palette has one color too few
 }
-LABELS = {scheme: rf"$\sigma$ = {scheme}" for scheme in COLORS} | {"glorot": "Glorot", "he": "He"}
+LABELS = {scheme: rf"$\sigma$ = {scheme}" for scheme in COLORS}
+LABELS |= {"glorot": "Glorot", "he": "He", "glorot_x4": r"4 $\times$ Glorot"}
 WITH_VIOLINS = ["0.01", "0.1", "1", "glorot", "he"]  # too small, about right, too large, and the remedies
 
 

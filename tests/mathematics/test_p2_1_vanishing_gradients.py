@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from coms6998_hw2.p2_1_vanishing_gradients import DEEP, measure, summarise, train
+from coms6998_hw2.p2_1_vanishing_gradients import DEEP, measure, summarise, train, varying
 from coms6998_hw2.problem_2.deep_network import (
     DEPTH,
     build,
@@ -128,5 +128,38 @@ def test_the_summary_says_how_many_images_there_were_and_not_how_many_were_asked
         for depth in (DEPTH, DEEP):
             setting = {"activation": "relu", "scheme": scheme, "depth": depth, "train_loss": [2.3, 2.0]}
             rows.append(row | setting | {key: values[0] for key, values in numbers.items()})
+    shares = {key: [0.5] * DEEP for key in ("image_share", "never_active", "always_active")}
+    rows.append({"measured": "images", **shares})
     protocol = summarise(pd.DataFrame(rows))["protocol"]
     assert (protocol["train_images"], protocol["test_images"]) == (1437, 360)
+
+
+def test_four_times_glorots_deviation_undoes_the_sigmoids_slope_at_zero():
+    """Where the sigmoid is linear, N sigma^2 / 16 = 1: the gradient is kept, as Glorot's keeps that of tanh."""
+    assert standard_deviation("glorot_x4", 100, 100) == pytest.approx(0.4)
+    _, slope = gaussian_moments("sigmoid", np.array([1e-3]))
+    assert 100 * 0.4**2 * slope[0] == pytest.approx(1, rel=1e-5)
+
+
+def test_what_varies_between_images_against_the_arc_cosine_kernel():
+    """The correlation of two images' signals follows Cho and Saul's recursion; what varies is one minus its mean."""
+    torch.manual_seed(0)
+    x = torch.randn(12, 40) + 1.0
+    x = x / x.norm(dim=1, keepdim=True)
+    layers = build(40, "he", seed=0, depth=4, width=3000)
+    measured = varying(layers, x)["image_share"]
+    correlations = (x @ x.T).numpy()  # the first layer is linear
+    for share in measured:
+        assert share == pytest.approx(1 - correlations.mean(), rel=0.1)
+        angles = np.arccos(np.clip(correlations, -1, 1))
+        correlations = (np.sin(angles) + (np.pi - angles) * np.cos(angles)) / np.pi
+
+
+def test_units_that_are_never_and_always_active():
+    layers = build(4, "0.1", seed=0, width=6)
+    with torch.no_grad():
+        for layer in layers:
+            layer.weight.zero_()
+        layers[1].bias.copy_(torch.tensor([5.0, -5.0, -1.0, 0.1, 0.1, 0.1]))
+    shares = varying(layers, torch.randn(8, 4))
+    assert shares["never_active"][0] == pytest.approx(2 / 6) and shares["always_active"][0] == pytest.approx(4 / 6)
