@@ -7,7 +7,8 @@ minibatches of 64. What fraction collapses; is it close to the 90% of Lu et al. 
     python coms6998_hw2/p2_2_dying_relu.py --preset quick   fewer networks and epochs, about 20 s
 
 Writes report/results/p2_2_dying_relu/*.json and their summary, and figures/p2_2_dying_relu.png (collapse against
-epochs, threshold, depth; examples), ..._map.png (born dead, width by depth), ..._values.png (where the collapsed sit).
+epochs, threshold, depth; examples), _map.png (born dead, width by depth), _values.png (where the collapsed sit) and
+_fates.png (from birth to fate).
 """
 
 import sys
@@ -25,7 +26,7 @@ import pandas as pd
 import torch
 
 from coms6998_hw2.problem_2 import relu_ensemble as ensemble
-from coms6998_hw2.problem_2.relu_figures import draw, draw_map, draw_values
+from coms6998_hw2.problem_2.relu_figures import draw, draw_fates, draw_map, draw_values
 from utils import machine, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import fraction_interval, paired_shares
@@ -313,6 +314,7 @@ def main(argv: list[str] | None = None) -> None:
         STEM: draw(frame, summary),
         f"{STEM}_map": draw_map(summary),
         f"{STEM}_values": draw_values(frame, summary),
+        f"{STEM}_fates": draw_fates(summary),
     }
     for name, figure in figures.items():
         plotting.save(figure, name, options)

@@ -14,6 +14,13 @@ from utils.records import floats
 
 LABELS = {"relu": "ReLU", "leaky": "leaky ReLU (0.01)"}
 COLORS = {"relu": plotting.BLUE, "leaky": plotting.VERMILION}
+FATES = {  # where a network ends: the label, the color and the hatch of each
+    "collapsed": ("collapsed", plotting.BLACK, ""),
+    "half": ("flat on one side", plotting.ORANGE, "///"),
+    "alive": ("in between", plotting.SKY, ""),
+    "fitted": ("fitted", plotting.GREEN, "..."),
+}
+BIRTHS = {"both": "dead on both sides", "one": "on one side", "none": "on none"}
 
 
 def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
@@ -135,3 +142,32 @@ def simulated(summary: dict) -> tuple[list[int], list[int]]:
     sizes = [[int(number) for number in key.split("x")] for key in summary["born_dead"]]
     widths, layers = (sorted(set(numbers)) for numbers in zip(*sizes, strict=True))
     return widths, layers
+
+
+def draw_fates(summary: dict) -> plotting.Figure:
+    """Return the figure of who dies when: from birth to fate, and leaky networks' collapse by dead layers at birth."""
+    figure, axes = plotting.subplots(1, 3, height=2.3, width_ratios=(1, 1, 0.9))
+    for ax, (name, label) in zip(axes[0], LABELS.items(), strict=False):
+        for row, birth in enumerate(BIRTHS):
+            counts, left = summary[name]["fates"][birth], 0
+            total = sum(counts.values())
+            for fate, (fate_label, color, hatch) in FATES.items():
+                share = counts[fate] / max(total, 1)
+                style = {"color": color, "hatch": hatch, "edgecolor": "white", "linewidth": 0.3}
+                ax.barh(row, share, left=left, label=fate_label if row == 0 else None, **style)
+                left += share
+            ax.annotate(f"{total:,}", (1.02, row), fontsize=6, va="center", annotation_clip=False)
+        ax.set(title=label, xlabel="share of networks", xlim=(0, 1))
+        ax.set_yticks(range(len(BIRTHS)), BIRTHS.values() if ax is axes[0, 0] else [""] * len(BIRTHS), fontsize=6)
+        ax.invert_yaxis()
+        plotting.in_percent(ax.xaxis, 0)
+    rows = summary["leaky"]["by_dead_layers"]
+    low, share, high = plotting.bounds([row["collapsed"] for row in rows])
+    numbers = [row["dead_layers"] for row in rows]
+    last = axes[0, 2]
+    last.errorbar(numbers, share, [share - low, high - share], color=COLORS["leaky"], marker="o", markersize=3)
+    last.set(xlabel="dead layers at birth", ylabel="collapsed", title="leaky ReLU", xticks=numbers[::2])
+    plotting.in_percent(last.yaxis, 0)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    plotting.label_panels(axes)
+    return figure

@@ -169,3 +169,37 @@ def test_after_one_epoch_it_has_hardly_helped():
 
 def test_a_larger_slope_helps_more():
     assert P22["variations"]["slope 0.3"]["collapsed"]["high"] < P22["leaky"]["collapsed"]["low"]
+
+
+def test_born_dead_on_both_sides_all_stay_collapsed_on_one_side_most_end_flat_there():
+    fates = P22["relu"]["fates"]
+    assert fates["both"]["collapsed"] == sum(fates["both"].values()) > 2000
+    assert fates["one"]["half"] > fates["one"]["collapsed"] > 0 and fates["one"]["fitted"] == 0
+    assert fates["none"]["collapsed"] > 0
+    assert sum(sum(counts.values()) for counts in fates.values()) == P22["relu"]["collapsed"]["n"]
+
+
+def test_adams_epsilon_does_not_decide_who_collapses():
+    usual = P22["leaky"]["collapsed_by_seed"][0]
+    for epsilon in ("1e-12", "1e-16"):
+        assert abs(P22["variations"][f"leaky, epsilon {epsilon}"]["collapsed"]["fraction"] - usual) < 0.005
+
+
+def test_nor_do_the_dead_layers_at_birth():
+    rows = [row["collapsed"] for row in P22["leaky"]["by_dead_layers"] if row["collapsed"]["n"] >= 100]
+    assert len(rows) >= 4 and max(row["fraction"] for row in rows) < 0.15
+    assert rows[-1]["fraction"] < rows[0]["high"]  # no rise with their number
+
+
+def test_the_deeper_the_less_the_inputs_vary_between_images_and_the_more_units_keep_their_sign():
+    images = P21["between_images"]
+    shares = [row["mean"] for row in images["image_share"]]
+    assert shares == sorted(shares, reverse=True)
+    for key in ("never_active", "always_active"):
+        means = [images[key][layer - 1]["mean"] for layer in (1, 5, 20)]
+        assert means == sorted(means)
+
+
+def test_four_times_glorots_deviation_is_too_much_for_these_images():
+    four = P21["sigmoid_glorot_x4"]
+    assert four["gradient_ratio_layer5_to_layer1"]["low"] > 1.5 and four["saturated"][0]["mean"] > 0.2
