@@ -17,8 +17,10 @@ QUICK := $(addprefix quick/,$(filter %p4_2_learning_rate_range.py,$(SCRIPTS)) $(
 # The lock's checksum names the environment that is made of it: whatever the files' dates, it is made once.
 INSTALLED := .venv/installed-$(word 1,$(shell cksum requirements.lock))
 INSTALLED_RAY := .venv/installed-ray-$(word 1,$(shell cksum requirements-ray.lock))
-# An environment whose Python has vanished is none.
-$(shell [ -x $(BIN)/python ] || rm -rf .venv)
+# An environment whose Python has vanished is made anew.
+ifneq ($(shell [ -x $(BIN)/python ] && echo there),there)
+.PHONY: $(INSTALLED)
+endif
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 # This checkout's modules, also where .venv was copied or moved here together with another one.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
@@ -96,6 +98,6 @@ $(INSTALLED_RAY): $(INSTALLED)
 build/uv/bin/uv:
 	@mkdir -p build && rm -rf build/uv
 	@export PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1; \
-	  { $(PYTHON) -m venv build/uv && build/uv/bin/python -m pip install --quiet uv==$(UV_VERSION); } 2> build/uv.log || \
-	  $(PYTHON) -m pip install --quiet --target build/uv uv==$(UV_VERSION) 2>> build/uv.log || \
-	  { cat build/uv.log; echo "uv could not be installed, for the reason above; install it yourself (pip install uv)"; exit 1; }
+	  { $(PYTHON) -m venv build/uv && build/uv/bin/python -m pip install --quiet uv==$(UV_VERSION); } > build/uv.log 2>&1 || \
+	  { rm -rf build/uv; $(PYTHON) -m pip install --quiet --target build/uv uv==$(UV_VERSION) >> build/uv.log 2>&1; }; \
+	  [ -x $@ ] || { cat build/uv.log; echo "uv could not be installed, for the reason above; pip install uv may do it"; exit 1; }

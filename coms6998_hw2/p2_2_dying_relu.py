@@ -220,7 +220,9 @@ def summarise(frame: pd.DataFrame) -> dict:
         summary["relu" + suffix], summary["leaky" + suffix] = describe(relu), describe(leaky)
         if hidden == HIDDEN:
             leaky_runs = leaky
-            summary["rescued"] = paired_shares(joined(relu.r2) < COLLAPSED_R2, joined(leaky.r2) < COLLAPSED_R2)
+            before, after = joined(relu.r2), joined(leaky.r2)
+            both = np.isfinite(before) & np.isfinite(after)
+            summary["rescued"] = paired_shares(before[both] < COLLAPSED_R2, after[both] < COLLAPSED_R2)
     births = frame[frame.kind == "birth"].sort_values("seed")
     for name, slope in (("relu", 0.0), ("leaky", SLOPE)):
         rows = main[(main.hidden == HIDDEN) & (main.slope == slope)].sort_values("seed")
@@ -282,7 +284,8 @@ def joined(column: pd.Series) -> np.ndarray:
 
 def describe(runs: pd.DataFrame) -> dict:
     """Return the pooled fractions of runs that differ in their seed only."""
-    n = int(runs.networks.sum())
+    # A network whose output is no number has neither collapsed nor not.
+    n = int(runs.networks.sum()) - int(np.isnan(joined(runs.r2)).sum())
     counts = {key: np.sum(runs[key].tolist(), axis=0) for key in ("collapsed", "fitted", "constant", "below")}
     kind = kinds(joined(runs.r2), joined(runs.left_range), joined(runs.right_range))
     values_of_constant = joined(runs.value)[joined(runs.range) == 0]

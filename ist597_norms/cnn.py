@@ -301,12 +301,15 @@ class CNN:
     def compute_output(self, X: tf.Tensor) -> tf.Tensor:
         """Return the logits (n, classes) of images X at test time, computed a thousand images at a time.
 
-        Raises ValueError for images of another shape.
+        They are NaN where a parameter is not finite: max-pooling would lose a NaN on the way. Raises ValueError for
+        images of another shape.
         """
         self._check_images(X)
         with tf.device(self.device):
             parts = [X[i : i + EVALUATION_BATCH] for i in range(0, len(X), EVALUATION_BATCH)]
-            return tf.concat([self._infer(tf.cast(part, self.dtype)) for part in parts], axis=0)
+            logits = tf.concat([self._infer(tf.cast(part, self.dtype)) for part in parts], axis=0)
+        finite = all(bool(tf.reduce_all(tf.math.is_finite(value))) for value in [*self.variables, *self.moving])
+        return logits if finite else tf.fill(logits.shape, tf.cast(float("nan"), self.dtype))
 
 
 def accuracy_function(yhat: tf.Tensor, true_y: tf.Tensor) -> tf.Tensor:

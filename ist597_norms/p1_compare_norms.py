@@ -157,20 +157,22 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     rng = np.random.default_rng([config["seed"], 1])
     result: dict[str, Any] = {key: [] for key in ("train_loss", "validation_loss", "validation_accuracy")}
     result["active"] = [model.active_shares(watched)]
-    for epoch in range(config["epochs"]):
-        try:
-            losses = train_epoch(model, scaled, one_hot, rng.permutation(training), config["batch_size"])
-        except tf.errors.InvalidArgumentError as error:
-            if NO_DIRECTION not in error.message and NOT_FINITE not in error.message:
-                raise
-            return {**diverged(result, config["epochs"] - epoch), "precision": "float32", "device": "cpu"}
-        result["train_loss"].append(float(np.mean(losses)))
-        loss, accuracy = evaluate(model, scaled[validation], one_hot[validation])
-        result["validation_loss"].append(loss)
-        result["validation_accuracy"].append(accuracy)
-        result["active"].append(model.active_shares(watched))
     test_images, test_labels = data.load(config["dataset"], options.data_dir, train=False, first=config["images"])
-    scores = evaluate(model, scale(test_images), one_hot_labels(test_labels))
+    try:
+        for _ in range(config["epochs"]):
+            losses = train_epoch(model, scaled, one_hot, rng.permutation(training), config["batch_size"])
+            loss, accuracy = evaluate(model, scaled[validation], one_hot[validation])
+            active = model.active_shares(watched)
+            result["train_loss"].append(float(np.mean(losses)))
+            result["validation_loss"].append(loss)
+            result["validation_accuracy"].append(accuracy)
+            result["active"].append(active)
+        scores = evaluate(model, scale(test_images), one_hot_labels(test_labels))
+    except tf.errors.InvalidArgumentError as error:
+        if NO_DIRECTION not in error.message and NOT_FINITE not in error.message:
+            raise
+        result = diverged(result, config["epochs"] - len(result["train_loss"]))
+        scores = np.nan, np.nan
     result["test_loss"], result["test_accuracy"] = scores
     return {**result, "precision": "float32", "device": "cpu"}
 
@@ -188,8 +190,8 @@ def train_epoch(model: CNN, images: np.ndarray, one_hot: np.ndarray, order: np.n
 
 
 def diverged(result: dict, epochs: int) -> dict:
-    """Return a result whose last `epochs`, and whose test, are NaN."""
-    ends: dict[str, Any] = {"test_loss": np.nan, "test_accuracy": np.nan}
+    """Return a result whose last `epochs` are NaN."""
+    ends: dict[str, Any] = {}
     for key, values in result.items():
         missing = [np.nan, np.nan] if key == "active" else np.nan
         ends[key] = [*values, *[missing] * epochs]

@@ -20,6 +20,13 @@ for _name in (
     "TF_SET_ONEDNN_FPMATH_MODE",
     "TF_XLA_FLAGS",
     "XLA_FLAGS",
+    "TORCHINDUCTOR_USE_FAST_MATH",
+    "TORCHINDUCTOR_CPP_ENABLE_UNSAFE_MATH_OPT_FLAG",
+    "TORCHINDUCTOR_CPP_ENABLE_FLOATING_POINT_CONTRACT_FLAG",
+    "TORCHINDUCTOR_EMULATE_PRECISION_CASTS",
+    # What would make "compiled" in a record something else.
+    "TORCHDYNAMO_DISABLE",
+    "TORCH_COMPILE_DISABLE",
     # What would bind the threads of two workers to one core, once torch is imported.
     "OMP_PROC_BIND",
     "OMP_PLACES",
@@ -31,7 +38,7 @@ for _name in (
 
 def _say_interrupted(kind, error, trace):
     """Show an error as usual, but Ctrl-C outside of the runs (for theirs see utils.runs) in one sentence."""
-    if not issubclass(kind, KeyboardInterrupt):
+    if not issubclass(kind, KeyboardInterrupt) or hasattr(sys, "ps1") or sys.flags.interactive:
         sys.__excepthook__(kind, error, trace)
         return
     with contextlib.suppress(AttributeError, OSError):  # closed, or nobody reads it any more

@@ -87,7 +87,10 @@ def parse_args(doc: str, argv: list[str] | None = None, datasets: tuple[str, ...
 
 def _folder_path(text: str) -> Path:
     """Return the absolute path of a folder that is there or can be made; a worker may run in another folder."""
-    folder = Path(os.path.expanduser(text)).absolute()
+    text = os.path.expanduser(text)
+    if text.startswith("~"):
+        raise argparse.ArgumentTypeError(f"{text!r} is nobody's home folder (choose a folder, or a path to make one)")
+    folder = Path(text).absolute()
     try:
         usable = text and next(path for path in (folder, *folder.parents) if path.exists()).is_dir()
     except OSError as error:  # a name too long, a link to itself

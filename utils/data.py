@@ -9,7 +9,7 @@ import io
 import os
 import socket
 import sys
-import time
+import threading
 import urllib.request
 from pathlib import Path
 
@@ -26,6 +26,7 @@ SIZES = {  # images of each part
 }
 NAMES = tuple(SIZES)
 VALIDATION, SPLIT_SEED = 5000, 0  # of the one split that all scripts, variants and seeds share
+BESIDE = "../shared/data"  # seen from the checkout: where data sets are looked for that are not in the data folder
 TIMEOUT = 10  # seconds to wait for a mirror that does not answer
 DEADLINE = 600  # seconds for a file, from a mirror that does
 # torchvision's names and MD5 sums. They stand here so that reading needs no torchvision, which takes seconds to import.
@@ -170,9 +171,13 @@ def _found(data_dir: Path, archive: Path) -> Path:
 
     That one, by default shared/data beside this checkout, is only read; empty, there is none.
     """
-    source = os.environ.get("DATA_SOURCE", "../shared/data")
-    beside = ROOT / source / archive
-    return beside if source and not _is_there(data_dir / archive) and beside.exists() else data_dir / archive
+    source = os.environ.get("DATA_SOURCE", BESIDE)
+    if not source or _is_there(data_dir / archive):
+        return data_dir / archive
+    folder = ROOT / os.path.expanduser(source)
+    if source != BESIDE and not folder.is_dir():
+        raise DamagedFile(f"DATA_SOURCE={source} is not a folder; name one that has MNIST/ and FashionMNIST/, or none.")
+    return folder / archive if _is_there(folder / archive) else data_dir / archive
 
 
 def _is_there(path: Path) -> bool:
@@ -238,7 +243,7 @@ def _read_verified(path: Path, md5: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DamagedFile(f"{path} cannot be read ({error.strerror}); remove it and put the original there.") from error
+        raise DamagedFile(f"{path} cannot be read ({error.strerror}); make it readable.") from error
     if _md5(content) != md5:
         raise DamagedFile(
             f"{path} is damaged: its MD5 sum is not {md5}; it was neither used nor changed. "
@@ -247,17 +252,26 @@ def _read_verified(path: Path, md5: str) -> bytes:
     return content
 
 
-def _fetch(address: str, deadline: float) -> bytes:
-    """Return what lies at an address; raises TimeoutError where it is not all there at the deadline (monotonic)."""
-    content = bytearray()
-    with urllib.request.urlopen(address) as answer:
-        while part := answer.read1(1 << 20):  # what there is: a mirror that drips is asked for the time at each drop
-            content += part
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"only {len(content):,} bytes in {DEADLINE} s")
-    if answer.length:
-        raise OSError(f"it broke off {answer.length:,} bytes before the end")
-    return bytes(content)
+def _fetch(address: str) -> bytes:
+    """Return what lies at an address; raises TimeoutError where it is not all there after DEADLINE seconds."""
+    fetched: list[bytes | Exception] = []
+
+    def fetch():
+        try:
+            with urllib.request.urlopen(address) as answer:
+                fetched.append(answer.read())
+        except Exception as error:
+            fetched.append(error)
+
+    # A mirror that sends a byte now and then, in its header or after it, never times out by itself.
+    thread = threading.Thread(target=fetch, daemon=True)
+    thread.start()
+    thread.join(DEADLINE)
+    if not fetched:
+        raise TimeoutError(f"not all there after {DEADLINE} s")
+    if isinstance(fetched[0], Exception):
+        raise fetched[0]
+    return fetched[0]
 
 
 def _md5(content: bytes) -> str:
@@ -271,7 +285,7 @@ def _download(name, path, md5, mirrors):
     try:
         for mirror in mirrors:
             try:
-                content = _fetch(mirror + path.name, time.monotonic() + DEADLINE)
+                content = _fetch(mirror + path.name)
                 if _md5(content) != md5:
                     raise OSError("what it sends has another MD5 sum")
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,8 @@ machine.cpu_kind()                        whose rounding a run has
 
 import os
 import platform
+import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,13 +22,16 @@ GPU_SHARE = 1 / RUNS_ON_A_GPU
 def cores() -> int:
     """Return how many CPU cores this process may use: fewer than the machine has, where someone says so.
 
-    joblib knows the affinity and a container's quota (cgroup v1 and v2); Slurm says how many CPUs a task has.
+    loky knows the affinity and a container's quota (cgroup v1 and v2); Slurm says how many CPUs a task has.
     """
-    import joblib
-
-    allowed = joblib.cpu_count()
-    of_slurm = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    return min(allowed, int(of_slurm)) if of_slurm.isdigit() and int(of_slurm) > 0 else allowed
+    if not os.environ.get("LOKY_MAX_CPU_COUNT", "1").isdecimal():
+        del os.environ["LOKY_MAX_CPU_COUNT"]  # it would raise an error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # joblib's of a /dev/shm that cannot be written: the sweep says it itself
+        from joblib.externals import loky
+    allowed = loky.cpu_count()
+    of_slurm = re.match(r"\s*([0-9]+)", os.environ.get("SLURM_CPUS_PER_TASK", ""))  # "4(x2)" too
+    return min(allowed, int(of_slurm[1])) if of_slurm and int(of_slurm[1]) > 0 else allowed
 
 
 def cpu_kind() -> str:
@@ -39,7 +44,8 @@ def cpu_kind() -> str:
     about = {key.strip(): value.strip() for key, value in about.items()}
     flags = about.get("flags", "").split()
     widest = [name for name in ("amx_bf16", "avx512_bf16", "avx512f", "avx2") if name in flags]
-    return ", ".join([about.get("model name", platform.machine()), *widest[:1]])
+    part = f"{platform.machine()} {about.get('CPU implementer', '')} {about.get('CPU part', '')}".strip()  # on Arm
+    return ", ".join([about.get("model name", part), *widest[:1]])
 
 
 def has_cuda() -> bool:

@@ -41,8 +41,9 @@ def _commit():
             return "unknown"  # unpacked inside another repository
         git("ls-files", "--error-unmatch", "--", "utils/provenance.py")  # or at its root
         # Whatever the user's settings are, a new script counts as a change, and a file's mode does not.
-        status = git("-c", "core.fileMode=false", "status", "--porcelain", "--untracked-files=all", "--", "*.py")
-        return git("rev-parse", "HEAD") + ("-modified" if status else "")
+        changed = git("-c", "core.fileMode=false", "status", "--porcelain", "--untracked-files=no", "--", "*.py")
+        new = git("ls-files", "--others", "--exclude-per-directory=.gitignore", "--", "*.py")
+        return git("rev-parse", "HEAD") + ("-modified" if changed or new else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

@@ -7,6 +7,7 @@ write_summary(stem, summary, options, frame)      what the figures' captions and
 import hashlib
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -55,7 +56,13 @@ def read_runs(stem: str, options: Options, **wanted: Any) -> pd.DataFrame:
     script, where there is no such record.
     """
     folder, records = options.results_dir / stem, []
-    for path in sorted(folder.glob("*.json")):
+    try:
+        names = sorted(os.listdir(folder))
+    except FileNotFoundError:
+        names = []
+    except OSError as error:
+        sys.exit(f"{short_path(folder)} cannot be read ({error.strerror}).")
+    for path in (folder / name for name in names if name.endswith(".json")):
         record = read_record(path)
         if record is not None:
             config, _ = to_json(record["config"], digits=DIGITS)

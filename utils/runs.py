@@ -136,33 +136,27 @@ def _run(stem, todo, folder, attempts, fresh):
 
 def _attempts(run, todo, options, workers):
     """Yield (path, record, error) for each run, here or, with several workers, from processes as they finish."""
-    if workers == 1 or len(todo) == 1 or not _processes_can_share():
+    if workers == 1 or len(todo) == 1:
         for path, config in todo.items():
             yield path, *_attempt(run, path, config, options)
         return
     left = dict(todo)
     while left:
-        with contextlib.closing(_pool(run, dict(left), options, workers)) as finished:
-            for path, record, error in finished:
-                del left[path]
-                yield path, record, error
+        try:
+            with contextlib.closing(_pool(run, dict(left), options, workers)) as finished:
+                for path, record, error in finished:
+                    del left[path]
+                    yield path, record, error
+        except OSError as error:  # /dev/shm is read-only, full or not there
+            reason = error.strerror or error
+            warn(f"processes cannot share memory here ({reason}): one process does all runs, one after the other.")
+            yield from _attempts(run, left, options, workers=1)
+            return
         # A worker that is killed takes its pool along. Those that may have been in flight are tried again, each alone,
         # so that only a run which kills its worker again has failed.
         for path in list(left)[: workers + 1]:
             with contextlib.closing(_pool(run, {path: left.pop(path)}, options, workers=1)) as finished:
                 yield next(finished, (path, None, f"its worker was killed, for want of memory perhaps ({path.stem})"))
-
-
-def _processes_can_share():
-    """Return whether processes can share semaphores here; where they cannot, say that one process does it all."""
-    from joblib.externals import loky
-
-    try:
-        loky.backend.get_context("loky").Lock()
-    except OSError as error:  # /dev/shm is read-only, full or not there
-        warn(f"processes cannot share memory here ({error.strerror}): one process does all runs, one after the other.")
-        return False
-    return True
 
 
 def _pool(run, todo, options, workers):
@@ -209,7 +203,7 @@ def _attempt(run, path, config, options):
         return None, None
     try:
         return _record(run, config), None
-    except Exception:
+    except (Exception, SystemExit):
         return None, traceback.format_exc()
 
 
@@ -296,11 +290,13 @@ def _resumable(stem):
         terminated.append(signum)
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, stop)
+    in_main = threading.current_thread() is threading.main_thread()  # no other thread may set a handler, nor needs one
+    previous = signal.signal(signal.SIGTERM, stop) if in_main else None
     try:
         yield
     except KeyboardInterrupt:
         warn(f"\n{stem}: interrupted; every finished run is recorded, the same command without --fresh goes on.")
         sys.exit(143 if terminated else 130)
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        if in_main:
+            signal.signal(signal.SIGTERM, previous)

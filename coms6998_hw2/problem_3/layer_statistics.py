@@ -83,8 +83,10 @@ def noise_of_running_mean(batch_size: int) -> float:
 def co_adaptation(activations: torch.Tensor) -> float:
     """Return the mean absolute correlation between two different units of activations (samples, units).
 
-    A unit that does not vary has no correlation; NaN where fewer than two vary.
+    A unit that does not vary has no correlation; NaN where fewer than two vary, and where a number is not finite.
     """
+    if not torch.isfinite(activations).all():
+        return math.nan
     varying = activations[:, activations.std(0) > 0]
     if varying.shape[1] < 2:
         return math.nan

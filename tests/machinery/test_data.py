@@ -84,6 +84,17 @@ def test_what_is_not_in_the_data_folder_is_read_where_data_source_says(tiny_mnis
         data.load("mnist", tmp_path / "ours", train=True)
 
 
+def test_a_source_of_data_that_is_no_folder_or_hidden_is_named(tiny_mnist, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    for source in (tmp_path / "file", tmp_path / "nowhere"):
+        monkeypatch.setenv("DATA_SOURCE", str(source))
+        with pytest.raises(data.DamagedFile, match=rf"DATA_SOURCE={source} is not a folder"):
+            data.load("mnist", tmp_path / "new", train=True)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("DATA_SOURCE", "~/data")  # tiny_mnist's folder
+    assert len(data.load("mnist", tmp_path / "newer", train=True)[1]) == 60
+
+
 @pytest.mark.parametrize(("name", "pixel_mean"), [("mnist", 33.318), ("fashion_mnist", 72.940)])
 def test_the_real_archives(name, pixel_mean):
     try:
@@ -191,26 +202,27 @@ def test_after_a_broken_mirror_the_next_one_is_tried(kind, tiny_mnist, mirror, t
         np.testing.assert_array_equal(images, tiny_mnist[1]["train-images-idx3-ubyte.gz"])
 
 
-def drip(server):
-    """Answer with one byte at a time, for ever, each long before a time-out."""
+def drip(server, begin):
+    """Answer with one byte at a time after a beginning, for ever, each long before a time-out."""
     with contextlib.suppress(OSError):  # the server is closed
         while True:
             connection, _ = server.accept()
             with connection, contextlib.suppress(ConnectionError):
                 connection.recv(1000)
-                connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+                connection.sendall(begin)
                 while True:
                     connection.sendall(b"x")
                     time.sleep(0.05)
 
 
-def test_a_mirror_that_drips_for_ever_has_a_deadline(tiny_mnist, mirror, tmp_path, monkeypatch):
+@pytest.mark.parametrize("begin", [b"HTTP/1.0 200 OK\r\n\r\n", b"HTTP/1.0 200 OK\r\nX: "], ids=["body", "header"])
+def test_a_mirror_that_drips_for_ever_has_a_deadline(begin, tiny_mnist, mirror, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "DEADLINE", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=drip, args=(server,), daemon=True).start()
+        threading.Thread(target=drip, args=(server, begin), daemon=True).start()
         dripping = f"http://127.0.0.1:{server.getsockname()[1]}/"
         monkeypatch.setattr(MNIST, "mirrors", [dripping])
-        with pytest.raises(data.DataUnavailable, match=r"bytes in 0\.5 s"):
+        with pytest.raises(data.DataUnavailable, match=r"not all there after 0\.5 s"):
             data.load("mnist", tmp_path / "new", train=True)
         monkeypatch.setattr(MNIST, "mirrors", [dripping, mirror[0]])
         images, _ = data.load("mnist", tmp_path / "new", train=True)

@@ -4,12 +4,19 @@ import json
 import os
 import shutil
 import sys
+import threading
 
+import numpy as np
 import pytest
+from joblib.externals import loky
+from sweep import configs
+from sweep import run as run_of_sweep
 from sweeping import complete, finish, paths, readable, results, run, start
 
-from utils.cli import ROOT, parse_args
+from utils.cli import ROOT, Options, parse_args
 from utils.machine import cores
+from utils.records import read_runs
+from utils.runs import run_all
 
 WITHOUT_ROOTS_RIGHTS = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
 
@@ -26,9 +33,10 @@ def prefix():
 
 def test_a_containers_quota_and_slurms_share_are_known(monkeypatch):
     monkeypatch.delenv("SLURM_CPUS_PER_TASK", raising=False)
-    monkeypatch.setattr("joblib.cpu_count", lambda: 7)  # which reads cpu.max and cpu.cfs_quota_us
+    monkeypatch.setattr("joblib.externals.loky.cpu_count", lambda: 7)  # which reads cpu.max and cpu.cfs_quota_us
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "")
     assert cores() == 7
-    for asked, allowed in (("3", 3), ("64", 7), ("", 7), ("all", 7), ("0", 7)):
+    for asked, allowed in (("3", 3), ("64", 7), ("", 7), ("all", 7), ("0", 7), ("4(x2)", 4), (" 1", 1), ("²", 7)):
         monkeypatch.setenv("SLURM_CPUS_PER_TASK", asked)
         assert cores() == allowed
 
@@ -89,8 +97,9 @@ def test_single_precision_is_single_precision_whatever_the_environment_says(name
     assert plain == told and plain.endswith("False\n")
 
 
-def test_tensorflows_fast_mathematics_from_outside_is_not_used():
+def test_fast_mathematics_from_outside_is_not_used():
     names = ["TF_XLA_FLAGS", "XLA_FLAGS", "TF_ENABLE_AUTO_MIXED_PRECISION", "TF_SET_ONEDNN_FPMATH_MODE"]
+    names += ["TORCHINDUCTOR_USE_FAST_MATH", "TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE"]
     code = f"import utils, os; print([name for name in {names} if name in os.environ])"
     assert run(sys.executable, "-c", code, cwd=ROOT, **dict.fromkeys(names, "1")).stdout == "[]\n"
 
@@ -105,21 +114,14 @@ def test_without_shared_memory_one_process_does_the_runs(tmp_path):
     assert len(results(tmp_path)) == 3
 
 
-def test_a_lock_that_cannot_be_made_leaves_one_process(tmp_path, monkeypatch, capsys):
-    from joblib.externals import loky
-    from sweep import configs
-    from sweep import run as run_of_sweep
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(28, "No space left on device")])
+def test_where_no_pool_can_be_made_one_process_does_the_runs(error, tmp_path, monkeypatch, capsys):
+    def refused(*_, **__):
+        raise error
 
-    from utils.cli import Options
-    from utils.runs import run_all
-
-    def refused(*_):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(loky.backend.get_context("loky"), "Lock", refused)
-    monkeypatch.setattr(loky, "ProcessPoolExecutor", lambda *_, **__: pytest.fail("a pool was made"))
+    monkeypatch.setattr(loky, "ProcessPoolExecutor", refused)
     frame = run_all("stem", run_of_sweep, configs(2, 0.0, 10), Options(output=tmp_path), workers=2)
-    assert len(frame) == 2 and "Permission denied" in capsys.readouterr().err
+    assert len(frame) == 2 and f"({error.strerror}): one process" in capsys.readouterr().err
 
 
 def test_somebody_elses_records_are_named_and_not_run_again(tmp_path, prefix):
@@ -141,6 +143,19 @@ def test_somebody_elses_summary_is_named(tmp_path, prefix):
     assert readable(done.stderr)
 
 
+def test_somebody_elses_folder_of_records_is_named(tmp_path, prefix):
+    folder = tmp_path / "results" / "p4_3"
+    folder.mkdir(parents=True)
+    folder.chmod(0)
+    code = "from utils.cli import Options; from utils.records import read_runs; from pathlib import Path\n"
+    code += f"read_runs('p4_3', Options(output=Path({str(tmp_path)!r})), arm='cyclical')"
+    done = run(*prefix, sys.executable, "-c", code, cwd=ROOT)
+    folder.chmod(0o700)
+    assert done.returncode == 1 and "cannot be read (Permission denied)" in done.stderr and readable(done.stderr)
+    with pytest.raises(SystemExit, match="has no record"):
+        read_runs("p4_3", Options(output=tmp_path), arm="cyclical")
+
+
 @pytest.mark.parametrize("preset", ["quick", "full"])
 def test_a_data_folder_that_one_may_not_look_into_is_no_missing_one(tmp_path, prefix, preset):
     folder = tmp_path / "FashionMNIST"
@@ -158,6 +173,9 @@ def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     options = parse_args("", ["--output=~/out", "--data-dir=~/data"])
     assert (options.output, options.data_dir) == (tmp_path / "out", tmp_path / "data")
+    with pytest.raises(SystemExit) as stopped:
+        parse_args("", ["--output=~nobody-of-this-name/out"])
+    assert stopped.value.code == 2
 
 
 def test_a_new_script_counts_as_a_change_and_a_files_mode_does_not(tmp_path):
@@ -178,6 +196,20 @@ def test_a_new_script_counts_as_a_change_and_a_files_mode_does_not(tmp_path):
     assert commit() == clean
     (tmp_path / "new.py").write_text("")
     assert commit() == f"{clean}-modified"
+    (tmp_path / ".git" / "info" / "exclude").write_text("new.py\n")
+    assert commit() == f"{clean}-modified"
+
+
+def test_a_sweep_runs_in_another_thread_too(tmp_path):
+    frames = []
+
+    def work():
+        frames.append(run_all("stem", run_of_sweep, configs(2, 0.0, 10), Options(output=tmp_path)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert len(frames[0]) == 2
 
 
 def test_a_notebooks_kernel_survives_an_interruption_of_its_sweep(tmp_path):
@@ -208,13 +240,63 @@ print("alive")
 
 
 def test_the_config_of_a_failed_run_is_listed_also_with_numpys_numbers(options):
-    import numpy as np
-
-    from utils.runs import run_all
-
     def fail(config):
         raise ZeroDivisionError
 
     with pytest.raises(SystemExit) as stopped:
         run_all("stem", fail, [{"seed": np.int64(3), "flag": np.bool_(True)}], options)
     assert json.dumps({"seed": 3, "flag": True}) in stopped.value.code
+
+
+# Stand-ins for Python: what "-m venv", "-m pip --target" do there.
+NO_VENV = """#!/bin/sh
+case "$*" in
+  *"-m venv"*) mkdir -p build/uv/bin; echo "ensurepip is not available"; exit 1;;
+  *--target*) [ ! -e build/uv ] && mkdir -p build/uv/bin && printf '#!/bin/sh\n' > build/uv/bin/uv && chmod +x build/uv/bin/uv;;
+esac
+"""
+NOTHING = "#!/bin/sh\necho $*: no such module; exit 1\n"
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """Return a folder with the Makefile and the locks only."""
+    for name in ("Makefile", "requirements.lock", "requirements-ray.lock"):
+        shutil.copy(ROOT / name, tmp_path)
+    return tmp_path
+
+
+def make(checkout, *words, python=None):
+    if python:
+        (checkout / "python").write_text(python)
+        (checkout / "python").chmod(0o755)
+        words = (*words, "PYTHON=./python")
+    return run("make", *words, "UV=build/uv/bin/uv", cwd=checkout)
+
+
+def test_where_python_makes_no_environments_uv_comes_by_pip_alone(checkout):
+    done = make(checkout, "build/uv/bin/uv", python=NO_VENV)
+    assert done.returncode == 0 and os.access(checkout / "build" / "uv" / "bin" / "uv", os.X_OK), done.stderr
+
+
+def test_where_uv_cannot_be_had_the_reasons_are_shown(checkout):
+    done = make(checkout, "build/uv/bin/uv", python=NOTHING)
+    assert done.returncode != 0 and "no such module" in done.stdout and "uv could not be installed" in done.stdout
+
+
+def test_the_environment_is_made_once_whatever_the_dates_and_anew_where_its_python_has_vanished(checkout):
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    link = checkout / ".venv" / "bin" / "python"
+    link.symlink_to(sys.executable)
+    mark = next(word for word in make(checkout, "-n", "lint").stdout.split() if word.startswith(".venv/installed-"))
+    (checkout / mark).write_text("")
+    os.utime(checkout / "requirements.lock", (2_000_000_000, 2_000_000_000))  # in 2033
+    assert "installing" not in make(checkout, "-n", "lint").stdout
+    link.unlink()
+    link.symlink_to("/nowhere/python")
+    assert "installing" in make(checkout, "-n", "lint").stdout and (checkout / mark).exists()  # -n removes nothing
+    link.unlink()
+    link.symlink_to(sys.executable)
+    with (checkout / "requirements.lock").open("a") as lock:
+        lock.write("new==1.0\n")
+    assert "installing" in make(checkout, "-n", "lint").stdout

@@ -83,8 +83,23 @@ def test_what_is_not_finite_is_no_class(bad):
     model = CNN(20, 10)
     model.b1.assign_add(tf.fill((30,), bad))
     assert np.isnan(model.active_shares(IMAGES)[0])
-    model.b3.assign_add(tf.fill((10,), bad))
     assert np.isnan(accuracy_function(model.compute_output(IMAGES), LABELS))
+
+
+@pytest.mark.parametrize("normalization", ["none", "batch", "layer", "weight"])
+def test_a_single_parameter_that_is_not_finite_leaves_no_accuracy(normalization):
+    """Whichever it is: max-pooling takes NaN for the least of all numbers."""
+    names = range(len(CNN(20, 10, normalization=normalization).variables))
+    for number in names:
+        model = CNN(20, 10, normalization=normalization)
+        variable = model.variables[number]
+        variable.assign(tf.fill(variable.shape, float("nan")))
+        try:
+            accuracy = accuracy_function(model.compute_output(IMAGES), LABELS)
+        except tf.errors.InvalidArgumentError as error:
+            assert norms.NO_DIRECTION in error.message or norms.NOT_FINITE in error.message
+        else:
+            assert np.isnan(accuracy), variable.shape
 
 
 def test_after_a_diverging_step_there_is_no_accuracy():

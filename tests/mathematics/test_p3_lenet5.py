@@ -79,7 +79,8 @@ def test_co_adaptation_is_numpys_mean_absolute_correlation():
     constant = np.concatenate([x, np.ones((500, 1))], axis=1)  # a dead unit has no correlation
     assert co_adaptation(torch.tensor(constant)) == pytest.approx(expected)
     assert co_adaptation(torch.tensor(np.stack([x[:, 0], -2 * x[:, 0]], axis=1))) == pytest.approx(1)
-    for fewer in (constant[:, -2:], constant[:, -1:], x[:, :1]):  # one that varies, none, one in all
+    broken = np.where(np.eye(500, 6) == 1, np.nan, x)
+    for fewer in (constant[:, -2:], constant[:, -1:], x[:, :1], broken):  # one that varies, none, one in all, NaN
         assert np.isnan(co_adaptation(torch.tensor(fewer)))
 
 

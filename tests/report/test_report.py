@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+import typst
 
 from utils.cli import ROOT, Options
 
@@ -113,6 +114,24 @@ def test_a_missing_number_or_figure_stops_the_build_by_name(source, copy):
     (root / "report" / "figures" / f"{figure}.svg").unlink()
     with pytest.raises(SystemExit, match=f"{figure}.svg"):
         build.compile_report(root / "report" / source.name, options, root)
+
+
+@pytest.mark.parametrize("source", REPORTS, ids=lambda path: path.stem)
+def test_a_report_of_a_stand_in_says_so_on_its_first_page_and_at_each_question_concerned(source, copy):
+    root, options = copy
+    inputs = build._inputs(options, root)
+
+    def named():
+        found = typst.query(root / "report" / source.name, "<stand-in>", field="value", root=root, sys_inputs=inputs)
+        return json.loads(found)
+
+    assert named() == []
+    stem = {"ist597": "p1_compare_norms", "coms6998_hw2": "p3_lenet5"}[source.stem]
+    path = root / "report" / "results" / f"{stem}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"dataset": "digits"}))
+    questions = [answer["question"] for answer in build.answers(root / "report" / source.name, options, root)]
+    concerned = {"ist597": questions[2:], "coms6998_hw2": [name for name in questions if name.startswith("3.")]}
+    assert named() == ["the first page", *concerned[source.stem]]
 
 
 def test_the_readme_has_an_answer_for_every_question_as_the_reports_give_it():
