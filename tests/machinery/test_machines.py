@@ -252,7 +252,7 @@ def test_the_config_of_a_failed_run_is_listed_also_with_numpys_numbers(options):
 NO_VENV = """#!/bin/sh
 case "$*" in
   *"-m venv"*) mkdir -p build/uv/bin; echo "ensurepip is not available"; exit 1;;
-  *--target*) [ ! -e build/uv ] && mkdir -p build/uv/bin && printf '#!/bin/sh\n' > build/uv/bin/uv && chmod +x build/uv/bin/uv;;
+  *--target*) [ -e build/uv ] || { mkdir -p build/uv/bin; cp "$0" build/uv/bin/uv; };;
 esac
 """
 NOTHING = "#!/bin/sh\necho $*: no such module; exit 1\n"
