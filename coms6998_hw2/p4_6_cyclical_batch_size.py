@@ -79,8 +79,8 @@ ARMS = {
 }
 # How many seeds of each are recorded.
 SEEDS = {
-    "mirrored": 1,
-    "mirrored_at_lr_max": 1,
+    "mirrored": 0,
+    "mirrored_at_lr_max": 0,
     "mirrored_shrinking": 0,
     "mirrored_shrinking_at_lr_max": 0,
     "cyclical_batch_size": 3,
@@ -211,14 +211,14 @@ def summarise(frame: pd.DataFrame) -> dict:
     frame = frame.assign(epochs_done=frame.batch_loss.map(len), final_train_loss=last(frame.train_loss))
     runs = {arm: rows.set_index("seed") for arm, rows in frame.groupby("arm", sort=False)}
     first = runs["cyclical_batch_size"].iloc[0]
-    mirror = runs["mirrored"].iloc[0]
     keys = ("dataset", "images", "micro_batch", "lr_min", "lr_max", "gamma", "b_min", "b_max", "cycle_epochs")
     cycle = int(first.cycle_epochs)
     summary: dict[str, Any] = {
         "protocol": {key: first[key] for key in keys},
         "epochs": {arm: rows.epochs_done.max() for arm, rows in runs.items()},
         "updates": {arm: rows.updates.max() for arm, rows in runs.items()},
-        "dips": mirror.sizes[cycle // 2 :: cycle],  # the batch at the middle of each cycle
+        "dips": first.sizes[cycle // 2 :: cycle],  # the batch at the middle of each cycle
+        "planned_updates": planned_updates(first),
         "opposite_at_equal_updates": equal,
         "accuracy_by_seed": {arm: rows.test_accuracy.tolist() for arm, rows in runs.items()},
         "differences": {},
@@ -233,6 +233,15 @@ def summarise(frame: pd.DataFrame) -> dict:
                 continue  # not recorded: see SEEDS
             summary["differences"][key][f"{a}_minus_{b}"] = mean_interval((values[a] - values[b]).dropna())
     return summary
+
+
+def planned_updates(row: pd.Series) -> dict[str, int]:
+    """Return how many updates the mirrored policies would make in the place of a recorded run."""
+    made = {}
+    for arm in ("mirrored", "mirrored_shrinking"):
+        planned = recorded_plan(plan, pd.Series({**row, "arm": arm}))
+        made[arm] = sum(len(sizes) for sizes, _ in planned)
+    return made
 
 
 def at_equal_updates(rows: pd.DataFrame, updates: int) -> dict:

@@ -72,7 +72,9 @@ FALSIFIED = [
 ]
 
 
-@pytest.mark.parametrize(("stem", "name", "key", "falsify"), FALSIFIED, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(
+    ("stem", "name", "key", "falsify"), FALSIFIED, ids=[f"{stem}-{key}" for stem, _, key, _ in FALSIFIED]
+)
 def test_a_falsified_number_is_found_on_another_kind_of_cpu(stem, name, key, falsify):
     records = [read_record(path) for path in sorted((RESULTS / stem).glob("*.json"))]
     (true,) = [record for record in records if record["config"].get("name") == name or name == "full"]
