@@ -157,11 +157,11 @@ def draw_fates(summary: dict) -> plotting.Figure:
                 ax.barh(row, share, left=left, label=fate_label if row == 0 else None, **style)
                 left += share
             ax.annotate(f"{total:,}", (1.02, row), fontsize=6, va="center", annotation_clip=False)
-        ax.set(title=label, xlabel="share of networks", xlim=(0, 1))
+        ax.set(title=label.split(" (")[0], xlabel="share of networks", xlim=(0, 1))
         ax.set_yticks(range(len(BIRTHS)), BIRTHS.values() if ax is axes[0, 0] else [""] * len(BIRTHS), fontsize=6)
         ax.invert_yaxis()
         plotting.in_percent(ax.xaxis, 0)
-    rows = summary["leaky"]["by_dead_layers"]
+    rows = [row for row in summary["leaky"]["by_dead_layers"] if row["collapsed"]["n"] >= 10]
     low, share, high = plotting.bounds([row["collapsed"] for row in rows])
     numbers = [row["dead_layers"] for row in rows]
     last = axes[0, 2]

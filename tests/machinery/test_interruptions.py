@@ -22,7 +22,7 @@ def test_kill_9_at_random_instants_of_a_sweep(tmp_path):
     whole = complete(tmp_path / "whole", pause=0.005)
     duration = time.monotonic() - started
     instants = random.Random(0)
-    for _ in range(10):
+    for _ in range(6):
         process = start(tmp_path / "killed", pause=0.005)
         time.sleep(instants.uniform(0.6, 1.1) * duration)
         process.kill()
@@ -40,7 +40,7 @@ def test_kill_9_while_a_figure_is_drawn(tmp_path):
     complete(tmp_path, draw=True, runs=2, size=1000)
     duration = time.monotonic() - started
     whole, instants = everything(tmp_path), random.Random(1)
-    for _ in range(10):
+    for _ in range(6):
         process = start(tmp_path, "--replot", draw=True, runs=2, size=1000)
         time.sleep(instants.uniform(0.5, 1.0) * duration)
         process.kill()

@@ -63,7 +63,7 @@ def test_squares_beyond_single_precision_are_an_error_and_not_zeros():
     ):
         with pytest.raises(tf.errors.InvalidArgumentError, match="the variance is not finite"):
             call()
-    z = norms.layer_norm(tf.cast(large, tf.float64), ONE, ZERO, axes=(1,), eps=1e-3)
+    z = norms.layer_norm(tf.cast(large, tf.float64), [1.0] * 3, [0.0] * 3, axes=(1,), eps=1e-3)
     np.testing.assert_allclose(tf.math.reduce_std(z, axis=1), 1, rtol=1e-6)
 
 

@@ -97,7 +97,7 @@ def test_glorots_sigmoid_stays_at_the_loss_of_guessing():
 
 def test_0_28_is_the_best_of_the_sigmoids():
     for s in P21["settings"]:
-        if s["activation"] == "sigmoid" and s["scheme"] != "0.28":
+        if s["activation"] == "sigmoid" and s["scheme"] not in ("0.28", "glorot_x4"):
             assert P21["sigmoid_0.28"]["train_loss"]["high"] < P21[s["name"]]["train_loss"]["low"]
 
 
@@ -171,11 +171,11 @@ def test_a_larger_slope_helps_more():
     assert P22["variations"]["slope 0.3"]["collapsed"]["high"] < P22["leaky"]["collapsed"]["low"]
 
 
-def test_born_dead_on_both_sides_all_stay_collapsed_on_one_side_most_end_flat_there():
+def test_born_dead_on_both_sides_all_stay_collapsed_on_one_side_some_are_revived():
     fates = P22["relu"]["fates"]
     assert fates["both"]["collapsed"] == sum(fates["both"].values()) > 2000
-    assert fates["one"]["half"] > fates["one"]["collapsed"] > 0 and fates["one"]["fitted"] == 0
-    assert fates["none"]["collapsed"] > 0
+    assert min(fates["one"][end] for end in ("collapsed", "half", "fitted")) > 20
+    assert fates["none"]["fitted"] > fates["none"]["collapsed"] > 0
     assert sum(sum(counts.values()) for counts in fates.values()) == P22["relu"]["collapsed"]["n"]
 
 
@@ -185,21 +185,24 @@ def test_adams_epsilon_does_not_decide_who_collapses():
         assert abs(P22["variations"][f"leaky, epsilon {epsilon}"]["collapsed"]["fraction"] - usual) < 0.005
 
 
-def test_nor_do_the_dead_layers_at_birth():
+def test_more_dead_layers_at_birth_do_not_mean_more_collapse():
     rows = [row["collapsed"] for row in P22["leaky"]["by_dead_layers"] if row["collapsed"]["n"] >= 100]
-    assert len(rows) >= 4 and max(row["fraction"] for row in rows) < 0.15
-    assert rows[-1]["fraction"] < rows[0]["high"]  # no rise with their number
+    assert len(rows) == 5 and rows[-1]["fraction"] < rows[0]["low"]
+
+
+def test_with_ten_times_the_epochs_hardly_any_leaky_network_is_collapsed():
+    long = P22["variations"]["leaky, long"]
+    assert long["collapsed"]["high"] < 0.03 and long["fitted"]["low"] > 0.8 and "1000" in long["epochs"]
 
 
 def test_the_deeper_the_less_the_inputs_vary_between_images_and_the_more_units_keep_their_sign():
     images = P21["between_images"]
-    shares = [row["mean"] for row in images["image_share"]]
-    assert shares == sorted(shares, reverse=True)
-    for key in ("never_active", "always_active"):
+    for key, falls in (("image_share", True), ("never_active", False), ("always_active", False)):
         means = [images[key][layer - 1]["mean"] for layer in (1, 5, 20)]
-        assert means == sorted(means)
+        assert means == sorted(means, reverse=falls) and len(set(means)) == 3
 
 
-def test_four_times_glorots_deviation_is_too_much_for_these_images():
+def test_four_times_glorots_deviation_trains_the_sigmoid_best():
     four = P21["sigmoid_glorot_x4"]
+    assert four["train_loss"]["high"] < P21["sigmoid_0.28"]["train_loss"]["low"]
     assert four["gradient_ratio_layer5_to_layer1"]["low"] > 1.5 and four["saturated"][0]["mean"] > 0.2
