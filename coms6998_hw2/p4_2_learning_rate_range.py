@@ -78,8 +78,8 @@ PRESETS: dict[str, Any] = {
         "epochs": 2,
         "lowest": 1e-6,
         "images": 300,
-        "batch_size": 16,
-        "range": None,  # read off these runs
+        "batch_size": 8,
+        "range": (1e-4, 1e-2),  # so few updates need not show a fall to read it off
         "network": QUICK_NETWORK,
     },
 }
@@ -132,7 +132,8 @@ def range_test(training: Training, config: dict) -> dict:
 def summarise(frame: pd.DataFrame, fixed: tuple[float, float] | None = None) -> dict:
     """Return the candidates, what the rule reads off them, and lr_min and lr_max, read off the range tests.
 
-    fixed: (lr_min, lr_max), if they were settled before. Raises ValueError where the loss of no range test falls.
+    fixed: (lr_min, lr_max), if they were settled before. Without them, raises ValueError where the loss of no range
+    test falls.
     """
     candidates, tests = frame[frame.part == "candidate"], frame[frame.part == "continuous"]
     protocol = {key: candidates[key].iloc[0] for key in ("dataset", "images", "batch_size", "epochs")}
@@ -140,11 +141,10 @@ def summarise(frame: pd.DataFrame, fixed: tuple[float, float] | None = None) -> 
     protocol |= {"momentum": MOMENTUM, "smoothing": SMOOTHING, "range_epochs": int(tests.epochs.iloc[0])}
     protocol |= {"begun": BEGUN, "done": DONE, "done_dense": DONE_DENSE}
     continuous = readings(tests)
-    if continuous["lr_min"]["n"] == 0:
+    if continuous["lr_min"]["n"] == 0 and not fixed:
         raise ValueError("the loss of no range test falls")
     # One digit, as one reads a figure: a range is no finer, and the next questions' runs depend on it.
-    read = [float(f"{continuous[name]['mean']:.0e}") for name in ("lr_min", "lr_max")]
-    lr_min, lr_max = fixed or read
+    lr_min, lr_max = fixed or (float(f"{continuous[name]['mean']:.0e}") for name in ("lr_min", "lr_max"))
     listed = [candidate(rate, rows) for rate, rows in candidates.groupby("learning_rate")]
     low, high = falling_range_or_nan([row["rate"] for row in listed], [row["loss"]["mean"] for row in listed])
     return {

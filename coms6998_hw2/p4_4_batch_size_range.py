@@ -73,7 +73,7 @@ PRESETS: dict[str, Any] = {
         "epochs": 2,
         "images": 150,
         "noise_steps": 2,
-        "range": None,  # read off these runs
+        "range": (8, 64),  # so few updates need not show a rise to read it off
         "network": QUICK_NETWORK,
     },
 }
@@ -122,15 +122,21 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
 def summarise(frame: pd.DataFrame, rate_summary: dict, fixed: tuple[int, int] | None = None) -> dict:
     """Return the losses by batch size, beside question 4.2's curve; b_min and b_max by rule and by the algorithm.
 
-    fixed: (b_min, b_max), if they were settled before. Raises ValueError where the rule finds none.
+    fixed: (b_min, b_max), if they were settled before. Without them, raises ValueError where the rule finds none.
     """
     swept, noises = frame[frame.part == "candidate"], frame[frame.part == "noise"]
     first = swept.iloc[0]
     smallest, largest = int(swept.batch_size.min()), int(swept.batch_size.max())
     candidates = [candidate(size, rows) for size, rows in swept.groupby("batch_size")]
-    readings = {seed: reading(rows) for seed, rows in swept.groupby("seed")}
-    read = [algorithm.power_of_two(size, smallest, largest) for size in readings[0]]
-    b_min, b_max = fixed or read
+    readings = {}
+    for seed, rows in swept.groupby("seed"):
+        try:
+            readings[seed] = reading(rows)
+        except ValueError:
+            if not fixed:
+                raise
+            readings[seed] = np.nan, np.nan
+    b_min, b_max = fixed or (algorithm.power_of_two(size, smallest, largest) for size in readings[0])
     noise = [noise_over_seeds(lengths, first.images) for lengths in zip(*noises.lengths, strict=True)]
     stop = geometric_interval(stops(frame[frame.part == "range"], swept[swept.batch_size == smallest]))
     automatic = algorithm.automatic_range(stop["mean"], noise[-1]["mean"], smallest, largest)

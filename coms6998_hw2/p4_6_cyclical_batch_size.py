@@ -63,15 +63,17 @@ ARMS = {
     RATE_ARM: Arm("rate, Question 4.3", plotting.BLUE, "-"),
     # The rate's mirror: at lr_max, rate / batch is question 4.3's triangle but for its lowest value; at lr_min that
     # triangle times lr_min / lr_max.
-    "mirrored": Arm("batch, growing", plotting.VERMILION, "-", "growing", "harmonic", "lr_min"),
-    "mirrored_at_lr_max": Arm("batch, growing", plotting.VERMILION, "-", "growing", "harmonic", "lr_max"),
-    "mirrored_shrinking": Arm("batch, shrinking", plotting.BLACK, ":", "shrinking", "harmonic", "lr_min"),
-    "mirrored_shrinking_at_lr_max": Arm("batch, shrinking", plotting.BLACK, ":", "shrinking", "harmonic", "lr_max"),
+    "mirrored": Arm("batch, growing, in 1 / B", plotting.VERMILION, "-", "growing", "harmonic", "lr_min"),
+    "mirrored_at_lr_max": Arm("batch, growing, in 1 / B", plotting.VERMILION, "-", "growing", "harmonic", "lr_max"),
+    "mirrored_shrinking": Arm("batch, shrinking, in 1 / B", plotting.BLACK, ":", "shrinking", "harmonic", "lr_min"),
+    "mirrored_shrinking_at_lr_max": Arm(
+        "batch, shrinking, in 1 / B", plotting.BLACK, ":", "shrinking", "harmonic", "lr_max"
+    ),
     # Another interpolation.
-    "cyclical_batch_size": Arm("growing, geometric", plotting.ORANGE, "--", "growing", "geometric", "lr_min"),
-    "opposite": Arm("shrinking, geometric", plotting.PURPLE, "-.", "shrinking", "geometric", "lr_min"),
-    "matched": Arm("growing, geometric", plotting.ORANGE, "--", "growing", "geometric", "lr_max"),
-    "matched_opposite": Arm("shrinking, geometric", plotting.PURPLE, "-.", "shrinking", "geometric", "lr_max"),
+    "cyclical_batch_size": Arm("batch, growing", plotting.ORANGE, "--", "growing", "geometric", "lr_min"),
+    "opposite": Arm("batch, shrinking", plotting.PURPLE, "-.", "shrinking", "geometric", "lr_min"),
+    "matched": Arm("batch, growing", plotting.ORANGE, "--", "growing", "geometric", "lr_max"),
+    "matched_opposite": Arm("batch, shrinking", plotting.PURPLE, "-.", "shrinking", "geometric", "lr_max"),
     "matched_rate": Arm("rate, equal noise", plotting.SKY, "-"),  # the noise of "matched" at every sample
     "equal_updates": Arm(
         "rate, squeezed", plotting.GREEN, "-"
