@@ -1,10 +1,13 @@
-"""The assignment's class CNN for TensorFlow 2, every method kept, with normalization in its forward pass.
+"""The file to hand in: the assignment's class CNN for TensorFlow 2, which calls `norms` in its forward pass.
+
+The provided file is the course's Assignment4/CNN_assignment4.py (AnkurMali/IST597_Fall2019_TF2.0). All that it defines
+is here under its name and with its parameters, to which optional ones were added: CNN with __init__, flatten,
+convolution, relu, max_pool, affine, softmax, cross_entropy_error, forward, loss, backward and compute_output; and
+accuracy_function.
 
 conv 5x5, 30 filters, padding 2 -> relu -> max-pool 2x2 -> affine -> relu -> affine; weights N(0, 0.1^2), biases zero.
-The normalization stands at the convolution and at the first affine layer, before the ReLU or after it:
-
-    none, batch, layer, weight                    written by hand in `norms`
-    keras_batch, keras_layer, tfp_weight          the same from Keras and TensorFlow Probability
+The normalization stands at the convolution and at the first affine layer, before the ReLU or after it; for comparisons
+the network can be made deeper, by further affine layers with the same normalization.
 
     model = CNN(100, 10, normalization="batch")
     model.backward(images, one_hot_labels)        one training step
@@ -14,21 +17,22 @@ The normalization stands at the convolution and at the first affine layer, befor
 import tensorflow as tf
 
 from ist597_norms import norms
-from ist597_norms.references import EPS, MOMENTUM, library_layer
 
-BY_HAND = ("none", "batch", "layer", "weight")
-TWINS = {"batch": "keras_batch", "layer": "keras_layer", "weight": "tfp_weight"}  # of ours, the library's
-NORMALIZATIONS = (*BY_HAND, *TWINS.values())
+NORMALIZATIONS = ("none", "batch", "layer", "weight")
 POSITIONS = ("before", "after")  # the ReLU
+EPS, MOMENTUM = 1e-3, 0.99  # Keras's defaults; the running statistics' momentum
 WINDOW, FILTERS, PADDING, POOL = 5, 30, 2, 2  # the provided file's
 WEIGHT_DEVIATION = 0.1  # likewise
-UNIT_AXES = ((0, 1, 2), (0,))  # the axes of a unit's weights in W1 and in W2
 SMALLEST_PROBABILITY = 1e-30  # whose logarithm is taken for that of zero
 EVALUATION_BATCH = 1000  # the whole training set at once would take several GiB
 
 
 class CNN:
-    """A convolutional network on images (n, h, w, c), with `hidden_size` units and `output_size` classes."""
+    """A convolutional network on images (n, h, w, c), with `hidden_size` units and `output_size` classes.
+
+    W, b: the weights and biases of the layers that can be normalized, the convolution's first. With weight
+    normalization `v` is their other name, and the layers' weights are computed from v and g in every forward pass.
+    """
 
     def __init__(
         self,
@@ -38,8 +42,10 @@ class CNN:
         *,
         normalization: str = "none",
         position: str = "before",
+        further_layers: int = 0,
         image_shape: tuple[int, int, int] = (28, 28, 1),
         learning_rate: float = 0.01,
+        sgd_momentum: float = 0.0,
         eps: float = EPS,
         momentum: float = MOMENTUM,
         seed: int = 1234,
@@ -47,7 +53,7 @@ class CNN:
     ):
         """Draw the weights; learning_rate and seed are by default the provided file's.
 
-        Raises ValueError for an unknown normalization or position, and for sizes, eps, momentum or a learning rate
+        Raises ValueError for an unknown normalization or position, and for sizes, eps, a momentum or a learning rate
         that make no network.
         """
         for name, value, known in (("normalization", normalization, NORMALIZATIONS), ("position", position, POSITIONS)):
@@ -57,8 +63,11 @@ class CNN:
         for name, number in (sizes | {"learning_rate": learning_rate, "eps": eps}).items():
             if not number > 0:
                 raise ValueError(f"{name} is {number}; it must be positive")
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"momentum is {momentum}; it must lie between 0 and 1")
+        for name, number in {"momentum": momentum, "sgd_momentum": sgd_momentum}.items():
+            if not 0 <= number <= 1:
+                raise ValueError(f"{name} is {number}; it must lie between 0 and 1")
+        if further_layers < 0:
+            raise ValueError(f"further_layers is {further_layers}; it must be 0 or more")
         if len(image_shape) != 3 or min(image_shape[:2]) < POOL:
             raise ValueError(f"image_shape is {image_shape}; it must be (height, width, channels), {POOL} or more high")
         dtype = tf.as_dtype(dtype)
@@ -76,61 +85,37 @@ class CNN:
         self.W1 = draw(WINDOW, WINDOW, channels, FILTERS)
         self.W2 = draw((height // POOL) * (width // POOL) * FILTERS, hidden_size)
         self.W3 = draw(hidden_size, output_size)
-        self.b1, self.b2, self.b3 = self._constants(0.0, ((FILTERS,), (hidden_size,), (output_size,)))
-        self.variables = [self.W1, self.b1, self.W2, self.b2, self.W3, self.b3]
+        self.b1, self.b2, self.b3 = self._constants(0.0, [(FILTERS,), (hidden_size,), (output_size,)])
+        further = [draw(hidden_size, hidden_size) for _ in range(further_layers)]  # between W2 and W3
+        self.W = [self.W1, self.W2, *further]
+        self.b = [self.b1, self.b2, *self._constants(0.0, [(hidden_size,)] * further_layers)]
+        self.variables = [self.W1, self.b1, self.W2, self.b2, self.W3, self.b3, *further, *self.b[2:]]
         self.moving: list[tf.Variable] = []  # running statistics: part of the state, but not trained
-        self._add_normalization((height, width, FILTERS), hidden_size)
-        self.optimizer = tf.keras.optimizers.SGD(learning_rate)  # kept: rebuilding it would reset its state
+        self._add_normalization([(height, width, FILTERS), *[(hidden_size,)] * (1 + further_layers)])
+        self.optimizer = tf.keras.optimizers.SGD(learning_rate, momentum=sgd_momentum)  # kept, and with it its state
         self.optimizer.build(self.variables)
         self._step = tf.function(self._train_step)
         self._infer = tf.function(self.forward)
 
     def _constants(self, value, shapes):
-        return tuple(tf.Variable(tf.fill(shape, tf.cast(value, self.dtype))) for shape in shapes)
+        return [tf.Variable(tf.fill(shape, tf.cast(value, self.dtype))) for shape in shapes]
 
-    def _add_normalization(self, convolved, hidden_size):
-        """Make the parameters of the normalization at the convolution ([0]) and at the first affine layer ([1])."""
-        kind, shapes = self.normalization, (convolved, (hidden_size,))
-        if kind in ("batch", "layer"):
-            features = (convolved[-1:], (hidden_size,)) if kind == "batch" else shapes
-            self.gamma, self.beta = self._constants(1.0, features), self._constants(0.0, features)
-            self.variables += [*self.gamma, *self.beta]
-            if kind == "batch":
-                self.moving_mean, self.moving_variance = self._constants(0.0, features), self._constants(1.0, features)
+    def _add_normalization(self, shapes):
+        """Make the parameters of the normalization of each layer; shapes: those of its outputs for one image."""
+        if self.normalization in ("batch", "layer"):
+            if self.normalization == "batch":
+                shapes = [shape[-1:] for shape in shapes]
+                self.moving_mean, self.moving_variance = self._constants(0.0, shapes), self._constants(1.0, shapes)
                 self.moving = [*self.moving_mean, *self.moving_variance]
-        elif kind == "weight":
-            # W1 and W2 are the paper's v; g starts at ||v||, so that the network starts as the one without.
-            lengths = norms.unit_norms(self.W1, UNIT_AXES[0]), norms.unit_norms(self.W2, UNIT_AXES[1])
-            self.g = (tf.Variable(lengths[0]), tf.Variable(lengths[1]))
+            self.gamma, self.beta = self._constants(1.0, shapes), self._constants(0.0, shapes)
+            self.variables += [*self.gamma, *self.beta]
+        elif self.normalization == "weight":
+            self.v = self.W
+            self.g = [tf.Variable(norms.unit_norms(v)) for v in self.v]  # so that it starts as the network without
             self.variables += self.g
-        elif kind != "none":
-            self._add_twins(kind, shapes)
-
-    def _add_twins(self, kind, shapes):
-        """Make the library's layers, whose parameters train instead of, or beside, those of the provided file."""
-        norm = {twin: ours for ours, twin in TWINS.items()}[kind]
-        choices = {"eps": self.eps, "momentum": self.momentum, "dtype": self.dtype.name}
-        convolution = library_layer(norm, 4, units=FILTERS, window=WINDOW, **choices)
-        affine = library_layer(norm, 2, units=shapes[1][0], **choices)
-        self.twins = (convolution, affine)
-        inputs = (self.image_shape, self.W2.shape[:1]) if norm == "weight" else shapes
-        convolution.build((None, *inputs[0]))
-        affine.build((None, *inputs[1]))
-        if norm == "weight":
-            for twin, v, axes in zip(self.twins, (self.W1, self.W2), UNIT_AXES, strict=True):
-                twin.v.assign(v)
-                twin.g.assign(norms.unit_norms(v, axes))
-            # In the order of ours; in the place of W1, b1 and W2, b2 the twins have their own.
-            trained = [convolution.v, convolution.layer.bias, affine.v, affine.layer.bias]
-            self.variables = [*trained, self.W3, self.b3, convolution.g, affine.g]
-            return
-        for pair in zip(convolution.trainable_variables, affine.trainable_variables, strict=True):
-            self.variables += [variable.value for variable in pair]
-        for pair in zip(convolution.non_trainable_variables, affine.non_trainable_variables, strict=True):
-            self.moving += [variable.value for variable in pair]
 
     def start_from_data(self, X: tf.Tensor) -> None:
-        """Set g and b of weight normalization: for the images X (n, h, w, c) both layers give mean 0 and deviation 1.
+        """Set g and b of weight normalization: for the images X (n, h, w, c) all layers give mean 0 and deviation 1.
 
         One layer after the other, as Salimans and Kingma (2016, section 3) do it. Raises ValueError for another
         normalization and for images of another shape.
@@ -139,13 +124,12 @@ class CNN:
             raise ValueError(f"normalization is {self.normalization!r}; a start from data is weight normalization's")
         self._check_images(X)
         X = tf.cast(X, self.dtype)
-        g, b = norms.weight_norm_init(self.W1, self.convolution(X, self.W1, 0.0, PADDING, 1), axes=UNIT_AXES[0])
-        self.g[0].assign(g)
-        self.b1.assign(b)
-        X = self._pooled_rows(self._hidden(X, 0, training=False)[0])
-        g, b = norms.weight_norm_init(self.W2, self.affine(X, self.W2, 0.0), axes=UNIT_AXES[1])
-        self.g[1].assign(g)
-        self.b2.assign(b)
+        for index, v in enumerate(self.v):
+            preactivations = self.affine(X, v, 0.0) if index else self.convolution(X, v, 0.0, PADDING, 1)
+            g, b = norms.weight_norm_init(v, preactivations)
+            self.g[index].assign(g)
+            self.b[index].assign(b)
+            X = self._hidden(X, index, training=False)[0]
 
     def flatten(
         self,
@@ -170,7 +154,7 @@ class CNN:
 
         Equal to flatten(X, ...) @ W, reshaped, without forming the rows, which would take three times as long.
         """
-        # Padded first: conv2d's own explicit padding takes a slower kernel on a CPU (a step of 14 ms instead of 8).
+        # Padded first: conv2d's own explicit padding takes a slower kernel on a CPU.
         X = tf.pad(X, [[0, 0], [padding, padding], [padding, padding], [0, 0]])
         return tf.nn.conv2d(X, W, stride, "VALID") + b
 
@@ -205,66 +189,49 @@ class CNN:
 
     def forward(self, X: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Return the logits (n, classes) of images X (n, h, w, c); in training with the minibatch's own statistics."""
-        return self._layers(X, training)[0]
+        for index in range(len(self.W)):
+            X, _ = self._hidden(X, index, training)
+        return self.affine(X, self.W3, self.b3)
 
-    def active_shares(self, X: tf.Tensor) -> list[float]:
-        """Return the shares of positive outputs of the ReLU at the convolution and at the first affine layer.
-
-        NaN where an output is not finite.
-        """
-        _, *rectified = self._layers(X, training=False)
-        shares = []
-        for outputs in rectified:
-            finite = tf.reduce_all(tf.math.is_finite(outputs))
-            shares.append(float(tf.reduce_mean(tf.cast(outputs > 0, tf.float64))) if finite else float("nan"))
-        return shares
-
-    def _layers(self, X, training):
-        """Return the logits, and the outputs of the two ReLUs."""
-        X, first = self._hidden(X, 0, training)
-        X, second = self._hidden(self._pooled_rows(X), 1, training)
-        return self.affine(X, self.W3, self.b3), first, second
-
-    def _pooled_rows(self, X):
-        """Return the convolution's outputs (n, h, w, FILTERS) pooled, a row (pooled,) for each image."""
-        return tf.reshape(self.max_pool(X, POOL, POOL, 0, POOL), [-1, self.W2.shape[0]])
+    def relu_inputs(self, X: tf.Tensor) -> list[tf.Tensor]:
+        """Return what the ReLU of each layer gets at test time from images X: (n, h, w, FILTERS), then (n, units)."""
+        inputs = []
+        for index in range(len(self.W)):
+            X, relu_input = self._hidden(X, index, training=False)
+            inputs.append(relu_input)
+        return inputs
 
     def _hidden(self, X, index, training):
-        """Return the output of the convolution (index 0) or affine layer (1), and of its ReLU: one, or normalized."""
-        X = self._linear(X, index)
+        """Return the outputs of a layer for the next one, and what its ReLU gets: index 0 is the convolution."""
+        X = relu_input = self._linear(X, index)
         if self.position == "before":
-            rectified = self.relu(self._normalize(X, index, training))
-            return rectified, rectified
-        rectified = self.relu(X)
-        return self._normalize(rectified, index, training), rectified
+            X = relu_input = self._normalize(X, index, training)
+        X = self.relu(X)
+        if self.position == "after":
+            X = self._normalize(X, index, training)
+        if index == 0:
+            X = tf.reshape(self.max_pool(X, POOL, POOL, 0, POOL), [-1, self.W2.shape[0]])
+        return X, relu_input
 
     def _linear(self, X, index):
-        if self.normalization == "tfp_weight":
-            return self.twins[index](X)
-        W, b = ((self.W1, self.b1), (self.W2, self.b2))[index]
-        if self.normalization == "weight":
-            W = norms.weight_norm(W, self.g[index], axes=UNIT_AXES[index])
-        return self.affine(X, W, b) if index else self.convolution(X, W, b, PADDING, 1)
+        W = norms.weight_norm(self.v[index], self.g[index]) if self.normalization == "weight" else self.W[index]
+        if index == 0:
+            return self.convolution(X, W, self.b[index], PADDING, 1)
+        return self.affine(X, W, self.b[index])
 
     def _normalize(self, X, index, training):
-        kind, last = self.normalization, X.shape.rank - 1
-        if kind in ("batch", "layer"):
-            gamma, beta = self.gamma[index], self.beta[index]
-        if kind == "batch":
-            moving_mean, moving_variance = self.moving_mean[index], self.moving_variance[index]
-            if not training:
-                return norms.batch_norm_inference(X, gamma, beta, moving_mean, moving_variance, eps=self.eps)
-            z, mean, variance = norms.batch_norm(X, gamma, beta, axes=tuple(range(last)), eps=self.eps)
-            moving_mean.assign(norms.update_moving(moving_mean, mean, momentum=self.momentum))
-            moving_variance.assign(norms.update_moving(moving_variance, variance, momentum=self.momentum))
-            return z
-        if kind == "layer":
-            return norms.layer_norm(X, gamma, beta, axes=tuple(range(1, last + 1)), eps=self.eps)
-        if kind == "keras_batch":
-            return self.twins[index](X, training=training)
-        if kind == "keras_layer":
-            return self.twins[index](X)
-        return X
+        if self.normalization == "layer":
+            return norms.layer_norm(X, self.gamma[index], self.beta[index], eps=self.eps)
+        if self.normalization != "batch":
+            return X
+        gamma, beta = self.gamma[index], self.beta[index]
+        moving_mean, moving_variance = self.moving_mean[index], self.moving_variance[index]
+        if not training:
+            return norms.batch_norm_inference(X, gamma, beta, moving_mean, moving_variance, eps=self.eps)
+        z, mean, variance = norms.batch_norm(X, gamma, beta, eps=self.eps)
+        moving_mean.assign(norms.update_moving(moving_mean, mean, momentum=self.momentum))
+        moving_variance.assign(norms.update_moving(moving_variance, variance, momentum=self.momentum))
+        return z
 
     def loss(self, y_pred: tf.Tensor, y_true: tf.Tensor) -> tf.Tensor:
         """Return the mean cross-entropy of logits y_pred (n, classes) and one-hot y_true, without forming softmax."""
@@ -282,7 +249,7 @@ class CNN:
         one_hot = (len(X_train), self.b3.shape[0])
         if tuple(y_train.shape) != one_hot:
             raise ValueError(f"y_train has shape {tuple(y_train.shape)}; it must be one-hot, {one_hot}")
-        if len(X_train) == 1 and self.normalization in ("batch", "keras_batch"):
+        if len(X_train) == 1 and self.normalization == "batch":
             raise ValueError("batch normalization cannot train on a batch of 1: a single value has no variance")
         with tf.device(self.device):
             return self._step(tf.cast(X_train, self.dtype), tf.cast(y_train, self.dtype))

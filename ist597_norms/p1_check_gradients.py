@@ -2,7 +2,8 @@
 
 For batch, layer and weight normalization: the difference of outputs and of the gradients with respect to the input and
 every parameter, ours against Keras's or TensorFlow Probability's layer, torch's, and central finite differences, in
-float64 and float32; the difference along 300 steps of training; and the size of the differences that are not rounding.
+float64 and float32; in float32 also the error of each against float64; the difference along 300 steps of training,
+beside what one unit in the last place makes of the library's own; and the size of the differences that are no rounding.
 
     python ist597_norms/p1_check_gradients.py                  the full protocol, about 5 min on one CPU core
     python ist597_norms/p1_check_gradients.py --preset quick   fewer shapes, seeds and steps, about 30 s
@@ -26,9 +27,9 @@ import pandas as pd
 import tensorflow as tf
 
 from ist597_norms import norms
-from ist597_norms.cnn import CNN, TWINS
-from ist597_norms.norm_figures import COLORS
-from ist597_norms.references import EPS, INPUTS, REFERENCES, SHAPES, case, ours, with_gradients
+from ist597_norms.cnn import CNN, EPS
+from ist597_norms.figures import COLORS
+from ist597_norms.references import INPUTS, REFERENCES, SHAPES, TWINS, case, network, ours, with_gradients
 from utils import machine, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.records import write_summary
@@ -58,7 +59,11 @@ def configs(preset: str) -> list[dict]:
             which = {"norm": norm, "dtype": dtype, "seed": 0}
             cases = {"shapes": size["shapes"], "inputs": size["inputs"], "seeds": size["seeds"]}
             runs.append({"name": f"gradients_{norm}_{dtype}", "kind": "gradients", **which, **cases})
-            runs.append({"name": f"trajectory_{norm}_{dtype}", "kind": "trajectory", **which, "steps": size["steps"]})
+            path = {**which, "steps": size["steps"]}
+            runs.append({"name": f"trajectory_{norm}_{dtype}", "kind": "trajectory", **path})
+            runs.append({"name": f"control_{norm}_{dtype}", "kind": "control", **path})
+        single = {"norm": norm, "dtype": "float32", "seed": 0, **cases}
+        runs.append({"name": f"errors_{norm}", "kind": "errors", **single})
     for name in DEMONSTRATIONS:
         runs.append({"name": f"demonstration_{name}", "kind": "demonstration", "demonstration": name, "seed": 0})
     return runs
@@ -67,8 +72,10 @@ def configs(preset: str) -> list[dict]:
 def run(config: dict, options: Options = DEFAULTS) -> dict:
     """Return the differences of one comparison, trajectory or demonstration."""
     machine.one_thread_each()  # in float32 the order of a sum decides where two trajectories part
-    if config["kind"] == "trajectory":
+    if config["kind"] in ("trajectory", "control"):
         return {**trajectory(config), "precision": config["dtype"], "device": "cpu"}
+    if config["kind"] == "errors":
+        return {"errors": largest_errors(config), "precision": "float32", "device": "cpu"}
     if config["kind"] == "gradients":
         return {"worst": largest_differences(config), "precision": config["dtype"], "device": "cpu"}
     difference = DEMONSTRATIONS[config["demonstration"]](np.random.default_rng(config["seed"]))
@@ -100,15 +107,46 @@ def largest_differences(config: dict) -> dict:
     return worst
 
 
+def largest_errors(config: dict) -> dict:
+    """Return, by implementation, inputs and quantity, the largest error of float32 against float64 on the same inputs.
+
+    Relative to the largest entry in float64, in which all agree (`largest_differences`).
+    """
+    norm = config["norm"]
+    names = [quantity[1:] for quantity in QUANTITIES[norm][1:]]
+    errors: dict[str, dict] = {}
+    for shape, values, seed in product(config["shapes"], config["inputs"], range(config["seeds"])):
+        tensors = case(norm, shape, values, "float32", config["seed"] + seed)
+        exact = {name: value.astype("float64") for name, value in tensors.items()}
+        truth = with_gradients(lambda t: ours(norm, t), exact, names)
+        computed = {"ours": with_gradients(lambda t: ours(norm, t), tensors, names)}
+        for reference in ("library", "torch"):
+            computed[reference] = REFERENCES[reference](norm, tensors, names)
+        for implementation, quantities in computed.items():
+            largest = errors.setdefault(implementation, {}).setdefault(values, {})
+            for quantity, value in quantities.items():
+                error = np.max(np.abs(value - truth[quantity])) / np.max(np.abs(truth[quantity]))
+                largest[quantity] = max(largest.get(quantity, 0.0), float(error))
+    return errors
+
+
 def trajectory(config: dict) -> dict:
     """Train the whole CNN and its twin on the same minibatches from the same weights; return the gap at each step.
 
-    The gap is the largest difference of any trained number, relative to the largest of its tensor.
+    The gap is the largest difference of any trained number, relative to the largest of its tensor. A "control" has
+    two networks with the library's layers instead, of which one starts with a single weight one unit in the last place
+    larger: what rounding alone makes of the gap.
     """
     rng = np.random.default_rng(config["seed"])
     dtype = tf.as_dtype(config["dtype"])
-    first = CNN(100, 10, normalization=config["norm"], dtype=dtype)
-    second = CNN(100, 10, normalization=TWINS[config["norm"]], dtype=dtype)
+    control = config["kind"] == "control"
+    twin = TWINS[config["norm"]]
+    first = network(twin if control else config["norm"], 100, 10, dtype=dtype)
+    second = network(twin, 100, 10, dtype=dtype)
+    if control:
+        weights = second.variables[2].numpy()  # the affine layer's
+        weights[0, 0] = np.nextafter(weights[0, 0], weights.dtype.type(np.inf))
+        second.variables[2].assign(weights)
     gaps, losses = [], []
     for _ in range(config["steps"]):
         labels = rng.integers(0, 10, 32)
@@ -120,17 +158,23 @@ def trajectory(config: dict) -> dict:
         losses.append(float(first.backward(images, one_hot)))
         second.backward(images, one_hot)
         gaps.append(max(np.max(np.abs(a - b)) / np.max(np.abs(a)) for a, b in matching(first, second)))
-    return {"gap": gaps, "loss": losses}
+    idle = [np.max(np.abs(bias.numpy())) for model in (first, second) for bias in idle_biases(model)]
+    return {"gap": gaps, "loss": losses, "largest_idle_bias": max(idle, default=0.0)}
 
 
 def matching(first: CNN, second: CNN) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the pairs of trained numbers, and of running statistics, of a hand-written network and of its twin.
+    """Return the pairs of trained numbers, and of running statistics, of two networks of one normalization.
 
-    Only the biases in front of a batch norm are left out: their gradient is zero but for rounding, and so are they.
+    The biases in front of a batch norm are left out: their gradient is zero but for rounding, and so are they.
     """
-    idle = (first.b1, first.b2) if first.normalization == "batch" else ()
     pairs = zip([*first.variables, *first.moving], [*second.variables, *second.moving], strict=True)
+    idle = idle_biases(first)
     return [(mine.numpy(), theirs.numpy()) for mine, theirs in pairs if all(mine is not bias for bias in idle)]
+
+
+def idle_biases(model: CNN) -> list[tf.Variable]:
+    """Return the biases whose shift a batch norm takes out again (Ioffe and Szegedy 2015, section 3.2)."""
+    return model.b if model.normalization == "batch" else []
 
 
 def _ones_and_zeros(shape):
@@ -140,8 +184,8 @@ def _ones_and_zeros(shape):
 
 def _other_eps(rng):
     x = tf.constant(rng.normal(0.5, 0.02, (64, 8)))
-    kerass = norms.batch_norm(x, *_ones_and_zeros(8), axes=(0,), eps=EPS)[0]
-    torchs = norms.batch_norm(x, *_ones_and_zeros(8), axes=(0,), eps=1e-5)[0]
+    kerass = norms.batch_norm(x, *_ones_and_zeros(8), eps=EPS)[0]
+    torchs = norms.batch_norm(x, *_ones_and_zeros(8), eps=1e-5)[0]
     return float(tf.reduce_max(tf.abs(torchs - kerass)))
 
 
@@ -155,7 +199,7 @@ def _running_variance(rng):
     import torch
 
     x = rng.normal(0.5, 1.0, (64, 6, 6, 8))[:2, :1, :1]  # a batch of two values for each channel: N / (N - 1) = 2
-    mine = norms.batch_norm(tf.constant(x), *_ones_and_zeros(8), axes=(0, 1, 2), eps=EPS)[2].numpy()
+    mine = norms.batch_norm(tf.constant(x), *_ones_and_zeros(8), eps=EPS)[2].numpy()
     theirs = torch.nn.BatchNorm2d(8, momentum=1.0, dtype=torch.float64)  # torch's momentum is the new value's weight
     theirs(torch.tensor(x).permute(0, 3, 1, 2))
     return float(np.max(np.abs(theirs.get_buffer("running_var").numpy() - mine) / mine))
@@ -163,9 +207,9 @@ def _running_variance(rng):
 
 def _layer_axes(rng):
     x = tf.constant(rng.normal(0.5, 1.0, (64, 6, 6, 8)))
-    over_channels = norms.layer_norm(x, *_ones_and_zeros(8), axes=(3,), eps=EPS)
-    over_all = norms.layer_norm(x, *_ones_and_zeros((6, 6, 8)), axes=(1, 2, 3), eps=EPS)
-    return float(tf.reduce_max(tf.abs(over_channels - over_all)))
+    over_channels = norms.layer_norm(tf.reshape(x, (-1, 8)), *_ones_and_zeros(8), eps=EPS)
+    over_all = norms.layer_norm(x, *_ones_and_zeros((6, 6, 8)), eps=EPS)
+    return float(tf.reduce_max(tf.abs(tf.reshape(over_channels, x.shape) - over_all)))
 
 
 # Differences that are no rounding: largest difference of outputs, or (running variance) relative difference.

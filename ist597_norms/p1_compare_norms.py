@@ -26,10 +26,11 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from ist597_norms import norm_intervals as intervals
-from ist597_norms.cnn import BY_HAND, CNN, FILTERS, MOMENTUM, NORMALIZATIONS, POOL, WEIGHT_DEVIATION, accuracy_function
-from ist597_norms.norm_figures import draw, draw_batch_sizes, draw_rates, draw_relu
+from ist597_norms import summary
+from ist597_norms.cnn import CNN, FILTERS, MOMENTUM, NORMALIZATIONS, POOL, WEIGHT_DEVIATION, accuracy_function
+from ist597_norms.figures import FIGURES
 from ist597_norms.norms import NO_DIRECTION, NOT_FINITE
+from ist597_norms.references import TWINS, network
 from utils import data, machine, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.records import write_summary
@@ -39,10 +40,24 @@ STEM = "p1_compare_norms"
 DATASETS = {"fashion_mnist": (60_000, 28), "cifar10": (50_000, 32)}  # training images, and their height
 HIDDEN_SIZE, CLASSES = 100, 10  # the provided file's, like the next line
 LEARNING_RATE, BATCH_SIZE, EPOCHS = 0.01, 64, 4
-# One step size is unfair to some: each mode also gets its best of these. The largest is beyond every best one.
+# One step size is unfair to some: each network also gets its best of these. The largest is beyond every best one.
 RATES = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0]
 BATCH_SIZES = [1, 2, 4, 8, 16, 64, 256]
-WATCHED = 1000  # validation images on which the shares of active units are measured
+SMALL_BATCHES = (2, 4, 8, 16)  # where layer and batch normalization may differ: more seeds of these two
+DEPTHS, DEPTH_RATES = [0, 5, 10, 20], [0.003, 0.01, 0.03, 0.1, 0.3, 1.0]  # further affine layers, one epoch
+SGD_MOMENTUM = 0.9  # of the public solutions that the report sets beside ours
+# Where normalization can stand, and weight normalization's two starts: what a run differs in, and its part of the runs.
+VARIANTS: dict[str, tuple[dict, str, str]] = {
+    "none": ({}, "protocol", "tuned"),
+    "batch": ({}, "protocol", "tuned"),
+    "layer": ({}, "protocol", "tuned"),
+    "weight": ({}, "protocol", "tuned"),
+    "batch_after": ({"position": "after"}, "after", "after, tuned"),
+    "layer_after": ({"position": "after"}, "after", "after, tuned"),
+    "weight_data_start": ({"start": "data"}, "data start", "data start, tuned"),
+}
+WATCHED = 1000  # validation images on which the ReLUs' inputs are looked at
+BINS = np.linspace(-8, 8, 65)  # of their histogram; what lies beyond counts in the first and the last
 PRESETS: dict[str, Any] = {
     "full": {
         "seeds": 5,
@@ -51,6 +66,11 @@ PRESETS: dict[str, Any] = {
         "rates": RATES,
         "batch_sizes": BATCH_SIZES,
         "batch_size_seeds": 3,
+        "small_batch_seeds": 10,
+        "depths": DEPTHS,
+        "depth_rates": DEPTH_RATES,
+        "depth_seeds": 3,
+        "gradient_batches": 100,
         "images": 60_000,
     },
     "quick": {
@@ -58,8 +78,13 @@ PRESETS: dict[str, Any] = {
         "epochs": 1,
         "tuned_epochs": 1,
         "rates": [0.01, 0.1],
-        "batch_sizes": [2, 64, 256],  # two, the provided file's and the largest: those that the report speaks of
+        "batch_sizes": [2, 4, 8, 64, 256],  # those that the report speaks of
         "batch_size_seeds": 1,
+        "small_batch_seeds": 1,
+        "depths": [0, 20],
+        "depth_rates": [0.01],
+        "depth_seeds": 1,
+        "gradient_batches": 2,
         "images": 200,
     },
 }
@@ -80,67 +105,106 @@ def base_config(preset: str, dataset: str) -> dict:
 
 
 def configs(preset: str, dataset: str = "fashion_mnist") -> list[dict]:
-    """Return the runs that depend on no others: the protocol, the ReLU's position, the grid of rates, batch sizes."""
-    size, base, runs = PRESETS[preset], base_config(preset, dataset), []
+    """Return the runs that depend on no others: the provided step, the grids of steps, batch sizes, depths."""
+    size, base = PRESETS[preset], base_config(preset, dataset)
+    runs = []
     for seed in range(size["seeds"]):
-        for mode in NORMALIZATIONS:
-            runs.append({"name": f"{mode}_seed{seed}", "part": "protocol", **base, "mode": mode, "seed": seed})
-    for seed in range(size["seeds"]):
-        for mode in ("batch", "layer"):  # weight normalization stands at the weights, on neither side of the ReLU
-            change = {"mode": mode, "position": "after", "seed": seed}
-            runs.append({"name": f"{mode}_after_seed{seed}", "part": "after", **base, **change})
-    for rate in size["rates"]:
-        for mode in BY_HAND:
-            runs.append(tuned_config(base, preset, mode, rate, seed=0))
-    # Weight normalization from its paper's data-dependent start instead of g = ||v||.
-    for seed in range(size["seeds"]):
-        change = {"mode": "weight", "start": "data", "seed": seed}
-        runs.append({"name": f"weight_data_start_seed{seed}", "part": "data start", **base, **change})
-    for rate in size["rates"]:
-        runs.append(tuned_config(base, preset, "weight", rate, seed=0, from_data=True))
+        for variant, (change, part, _) in VARIANTS.items():
+            mode = variant.split("_")[0]
+            runs.append({"name": f"{variant}_seed{seed}", "part": part, **base, "mode": mode, **change, "seed": seed})
+        for twin in TWINS.values():
+            runs.append({"name": f"{twin}_seed{seed}", "part": "protocol", **base, "mode": twin, "seed": seed})
+    for variant in VARIANTS:
+        for rate in size["rates"]:
+            runs.append(tuned_config(base, preset, variant, rate, seed=0))
     for seed in range(size["batch_size_seeds"]):
+        for mode in NORMALIZATIONS:
+            change = {"sgd_momentum": SGD_MOMENTUM, "mode": mode, "seed": seed}
+            runs.append({"name": f"{mode}_sgd_momentum_seed{seed}", "part": "sgd momentum", **base, **change})
+    for mode in ("batch", "layer"):
+        for batch_size in sorted(set(size["batch_sizes"]) - {1}):
+            change = {"mode": mode, "batch_size": batch_size, "batches": size["gradient_batches"], "epochs": 0}
+            runs.append({"name": f"{mode}_gradient_batch{batch_size}", "part": "gradient", **base, **change})
+    return runs + batch_size_configs(preset, dataset) + depth_configs(preset, dataset)
+
+
+def batch_size_configs(preset: str, dataset: str) -> list[dict]:
+    """Return the runs with several batch sizes: one epoch each, with a step that grows with the batch.
+
+    An epoch then moves the weights as far (Goyal et al. 2017).
+    """
+    size, base = PRESETS[preset], base_config(preset, dataset)
+    runs = []
+    for seed in range(max(size["batch_size_seeds"], size["small_batch_seeds"])):
         for batch_size in size["batch_sizes"]:
-            for mode in BY_HAND:
+            for mode in NORMALIZATIONS:
                 if mode == "batch" and batch_size == 1:
                     continue  # a dense batch norm of one example has no variance
-                # One epoch each; the step size grows with the batch (Goyal et al. 2017), so that an epoch moves as far.
+                more = mode in ("batch", "layer") and batch_size in SMALL_BATCHES
+                if seed >= size["small_batch_seeds" if more else "batch_size_seeds"]:
+                    continue
                 change = {"mode": mode, "batch_size": batch_size, "epochs": 1, "seed": seed}
                 change["learning_rate"] = LEARNING_RATE * batch_size / BATCH_SIZE
-                runs.append({"name": f"{mode}_batch{batch_size}_seed{seed}", "part": "batch size", **base, **change})
                 if mode == "batch" and batch_size != BATCH_SIZE:
                     # Its running statistics then average over as many images, and forget their start as far.
-                    change["momentum"] = MOMENTUM ** (batch_size / BATCH_SIZE)
+                    momentum = {"momentum": MOMENTUM ** (batch_size / BATCH_SIZE)}
                     name = f"{mode}_batch{batch_size}_momentum_seed{seed}"
-                    runs.append({"name": name, "part": "batch size, momentum", **base, **change})
+                    runs.append({"name": name, "part": "batch size, momentum", **base, **change, **momentum})
+                    if seed >= size["batch_size_seeds"]:
+                        continue
+                runs.append({"name": f"{mode}_batch{batch_size}_seed{seed}", "part": "batch size", **base, **change})
     return runs
 
 
-def tuned_config(base: dict, preset: str, mode: str, rate: float, seed: int, from_data: bool = False) -> dict:
-    """Return the run of the grid of learning rates for a mode, a rate and a seed; weight norm's may start from data."""
-    change = {"mode": mode, "learning_rate": rate, "epochs": PRESETS[preset]["tuned_epochs"], "seed": seed}
-    if from_data:
-        name = f"{mode}_data_start_rate{rate:g}_seed{seed}"
-        return {"name": name, "part": "data start, tuned", **base, **change, "start": "data"}
-    return {"name": f"{mode}_rate{rate:g}_seed{seed}", "part": "tuned", **base, **change}
+def depth_configs(preset: str, dataset: str) -> list[dict]:
+    """Return the grid of steps of networks with further affine layers, one epoch each."""
+    size, base = PRESETS[preset], base_config(preset, dataset)
+    runs = []
+    for depth in size["depths"]:
+        for variant in (*NORMALIZATIONS, "weight_data_start"):
+            for rate in size["depth_rates"]:
+                runs.append(depth_config(base, variant, depth, rate, seed=0))
+    return runs
+
+
+def depth_config(base: dict, variant: str, depth: int, rate: float, seed: int) -> dict:
+    """Return the run of a network with `depth` further layers."""
+    change = {"mode": variant.split("_")[0], **VARIANTS[variant][0], "further_layers": depth, "epochs": 1}
+    name = f"{variant}_depth{depth}_rate{rate:g}_seed{seed}"
+    return {"name": name, "part": "depth", **base, **change, "learning_rate": rate, "seed": seed}
+
+
+def tuned_config(base: dict, preset: str, variant: str, rate: float, seed: int) -> dict:
+    """Return the run of the grid of learning rates for a variant, a rate and a seed."""
+    change, _, part = VARIANTS[variant]
+    choices = {"mode": variant.split("_")[0], "learning_rate": rate, "epochs": PRESETS[preset]["tuned_epochs"]}
+    name = f"{variant}_rate{rate:g}_seed{seed}"
+    return {"name": name, "part": part, **base, **choices, "seed": seed, **change}
 
 
 def repeated_configs(preset: str, dataset: str, frame: pd.DataFrame) -> list[dict]:
-    """Return the runs of the best rate of each mode with the other seeds; `frame`: the runs of `configs`."""
-    base, runs = base_config(preset, dataset), []
-    rate_from_data = intervals.best_steps(frame, "data start, tuned")["weight"]
-    for seed in range(1, PRESETS[preset]["seeds"]):
-        for mode, rate in intervals.best_steps(frame).items():
-            runs.append(tuned_config(base, preset, mode, rate, seed))
-        runs.append(tuned_config(base, preset, "weight", rate_from_data, seed, from_data=True))
+    """Return the runs of each network's best rate with the other seeds; `frame`: the runs of `configs`."""
+    size, base, runs = PRESETS[preset], base_config(preset, dataset), []
+    grids = summary.with_variants(frame)
+    tuned, deep = grids[grids.part.isin(summary.TUNED)], grids[grids.part == "depth"]
+    for seed in range(1, size["seeds"]):
+        for variant, rate in summary.best_steps(tuned).items():
+            runs.append(tuned_config(base, preset, variant, rate, seed))
+    for seed in range(1, size["depth_seeds"]):
+        for depth, rows in deep.groupby("further_layers"):
+            for variant, rate in summary.best_steps(rows).items():
+                runs.append(depth_config(base, variant, int(depth), rate, seed))
     return runs
 
 
 def run(config: dict, options: Options = DEFAULTS) -> dict:
-    """Train one network; return losses and accuracies after each epoch, and the share of active units.
+    """Train one network; return losses and accuracies, and what its ReLUs get.
 
-    "train_loss" is the mean over the epoch's minibatches; "validation_*" after each epoch, "test_*" after the last,
-    all with running statistics; "active" (epochs + 1, 2): the shares of positive outputs of the two ReLUs on
-    validation images, before training and after each epoch.
+    "train_loss" is the mean over the epoch's minibatches; "validation_*" after each epoch, "test_*" and "training_*"
+    after the last, all with running statistics. For each layer's ReLU, on validation images before training and after
+    each epoch (epochs + 1, layers): "active", the share of its inputs that are positive, and "dead", the number of its
+    units that are positive on none. Of its inputs before and after training: "histogram" (2, layers, bins), over BINS,
+    and "deviation" (2, layers), their standard deviation.
     """
     machine.one_thread_each()
     tf.config.set_visible_devices([], "GPU")  # a CPU sweep, a core to a run; the record says so
@@ -148,33 +212,96 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     images, labels = data.load(config["dataset"], options.data_dir, train=True, first=config["images"])
     training, validation = data.hold_out(labels)
     scaled, one_hot = scale(images), one_hot_labels(labels)
+    where = {"precision": "float32", "device": "cpu"}
+    rng = np.random.default_rng([config["seed"], 1])
+    if config["part"] == "gradient":
+        batches = rng.choice(training, (config["batches"], config["batch_size"]))
+        return {"surviving": surviving_shares(config, scaled, one_hot, batches), **where}
     watched = scaled[validation[:WATCHED]]
-    choices = {key: config[key] for key in ("position", "learning_rate", "momentum", "seed") if key in config}
-    model = CNN(HIDDEN_SIZE, CLASSES, normalization=config["mode"], image_shape=scaled.shape[1:], **choices)
+    known = ("position", "learning_rate", "momentum", "sgd_momentum", "further_layers", "seed")
+    choices = {key: config[key] for key in known if key in config}
+    model = network(config["mode"], HIDDEN_SIZE, CLASSES, image_shape=scaled.shape[1:], **choices)
     if config.get("start") == "data":
         drawn = np.random.default_rng([config["seed"], 2]).choice(training, config["batch_size"], replace=False)
         model.start_from_data(scaled[drawn])
-    rng = np.random.default_rng([config["seed"], 1])
     result: dict[str, Any] = {key: [] for key in ("train_loss", "validation_loss", "validation_accuracy")}
-    result["active"] = [model.active_shares(watched)]
+    activity = [relu_activity(model, watched)]
     test_images, test_labels = data.load(config["dataset"], options.data_dir, train=False, first=config["images"])
+    scores = {key: np.nan for key in ("test_loss", "test_accuracy", "training_loss", "training_accuracy")}
     try:
         for _ in range(config["epochs"]):
             losses = train_epoch(model, scaled, one_hot, rng.permutation(training), config["batch_size"])
             loss, accuracy = evaluate(model, scaled[validation], one_hot[validation])
-            active = model.active_shares(watched)
+            activity.append(relu_activity(model, watched))
             result["train_loss"].append(float(np.mean(losses)))
             result["validation_loss"].append(loss)
             result["validation_accuracy"].append(accuracy)
-            result["active"].append(active)
-        scores = evaluate(model, scale(test_images), one_hot_labels(test_labels))
+        tested = evaluate(model, scale(test_images), one_hot_labels(test_labels))
+        fitted = evaluate(model, scaled[training], one_hot[training])
+        scores = dict(zip(scores, (*tested, *fitted), strict=True))
     except tf.errors.InvalidArgumentError as error:
         if NO_DIRECTION not in error.message and NOT_FINITE not in error.message:
             raise
-        result = diverged(result, config["epochs"] - len(result["train_loss"]))
-        scores = np.nan, np.nan
-    result["test_loss"], result["test_accuracy"] = scores
-    return {**result, "precision": "float32", "device": "cpu"}
+        for curve in result.values():
+            curve.extend([np.nan] * (config["epochs"] - len(curve)))
+        nothing = {key: np.full_like(value, np.nan, float) for key, value in activity[0].items()}
+        activity.extend([nothing] * (config["epochs"] + 1 - len(activity)))
+    result["active"] = [measured["active"] for measured in activity]
+    result["dead"] = [measured["dead"] for measured in activity]
+    for key in ("histogram", "deviation"):
+        result[key] = [measured[key] for measured in (activity[0], activity[-1])]
+    return {**result, **scores, **where}
+
+
+def relu_activity(model: CNN, images: np.ndarray) -> dict[str, np.ndarray]:
+    """Return what the ReLUs get from images, as `run` describes: "histogram" (layers, bins), the others (layers,).
+
+    NaN for a layer whose inputs are not all finite.
+    """
+    layers = []
+    for inputs in model.relu_inputs(images):
+        values = inputs.numpy().reshape(-1, inputs.shape[-1])
+        positive = values > 0
+        measured = {
+            "active": positive.mean(),
+            "dead": np.sum(~positive.any(axis=0)),
+            "histogram": np.histogram(np.clip(values, BINS[0], BINS[-1]), BINS)[0],
+            "deviation": values.std(dtype=float),
+        }
+        if not np.isfinite(values).all():
+            measured = {key: value * np.nan for key, value in measured.items()}
+        layers.append(measured)
+    return {key: np.array([layer[key] for layer in layers]) for key in layers[0]}
+
+
+def surviving_shares(config: dict, images: np.ndarray, one_hot: np.ndarray, batches: np.ndarray) -> list[float]:
+    """Return, for each of the minibatches (b, m), what a new network's affine normalization leaves of the gradient.
+
+    That is |sigma dL/dx|^2 / |dL/dz|^2 over all units and images, x the normalization's input and z its output, with
+    gamma = 1. For m values with the statistics in common and a gradient of no particular direction it is (m - 2) / m,
+    beside eps: the bracket of the gradient takes out what lies along 1 and along x-hat.
+    """
+    choices = {"normalization": config["mode"], "image_shape": images.shape[1:], "seed": config["seed"]}
+    model = Probed(HIDDEN_SIZE, CLASSES, **choices)
+    shares = []
+    for batch in batches:
+        with tf.GradientTape() as tape:
+            loss = model.loss(model.forward(images[batch], training=True), one_hot[batch])
+        x, z = model.seen
+        above, below = tape.gradient(loss, [z, x])
+        axis = 0 if config["mode"] == "batch" else 1
+        variance = tf.math.reduce_variance(x, axis, keepdims=True) + model.eps
+        shares.append(float(tf.reduce_sum(variance * tf.square(below)) / tf.reduce_sum(tf.square(above))))
+    return shares
+
+
+class Probed(CNN):
+    """The network that remembers what went into the affine layer's normalization, and what came out of it."""
+
+    def _normalize(self, X, index, training):
+        z = super()._normalize(X, index, training)
+        self.seen = X, z
+        return z
 
 
 def train_epoch(model: CNN, images: np.ndarray, one_hot: np.ndarray, order: np.ndarray, batch_size: int) -> list:
@@ -187,15 +314,6 @@ def train_epoch(model: CNN, images: np.ndarray, one_hot: np.ndarray, order: np.n
         batch = order[start : start + batch_size]
         losses.append(model.backward(images[batch], one_hot[batch]))
     return losses
-
-
-def diverged(result: dict, epochs: int) -> dict:
-    """Return a result whose last `epochs` are NaN."""
-    ends: dict[str, Any] = {}
-    for key, values in result.items():
-        missing = [np.nan, np.nan] if key == "active" else np.nan
-        ends[key] = [*values, *[missing] * epochs]
-    return ends
 
 
 def scale(images: np.ndarray) -> np.ndarray:
@@ -216,29 +334,25 @@ def evaluate(model: CNN, images: np.ndarray, one_hot: np.ndarray) -> tuple[float
 
 
 def summarise(frame: pd.DataFrame) -> dict:
-    """Return accuracies with intervals, paired differences, tuned rates, positions of the ReLU and batch sizes."""
-    protocol, grid = frame[frame.part == "protocol"], frame[frame.part == "tuned"]
-    first = protocol.iloc[0]
+    """Return what the report says of the runs; see `summary`."""
+    first, grid = frame[frame.part == "protocol"].iloc[0], frame[frame.part == "tuned"]
     side = 28 if first.dataset == "digits" else DATASETS[first.dataset][1]
     validation = data.validation_size(first.images)
-    return {
-        "protocol": {
-            **{key: first[key] for key in ("dataset", "images", "epochs")},
-            "learning_rate": LEARNING_RATE,
-            "batch_size": BATCH_SIZE,
-            "validation": validation,
-            "rates": sorted(set(grid.learning_rate)),
-            "tuned_epochs": grid.epochs.iloc[0],
-            "momentum": MOMENTUM,
-            "norm_of_v": WEIGHT_DEVIATION * (FILTERS * (side // POOL) ** 2) ** 0.5,
-            "watched": min(WATCHED, validation),
-        },
-        **intervals.at_the_provided_step(protocol),
-        "after": intervals.after_the_relu(frame[frame.part == "after"], protocol),
-        **intervals.at_each_best_step(grid, LEARNING_RATE),
-        "data_start": intervals.from_data(frame),
-        "batch_size": intervals.by_batch_size(frame, first.images - validation),
+    protocol = {
+        **{key: first[key] for key in ("dataset", "images", "epochs")},
+        "learning_rate": LEARNING_RATE,
+        "batch_size": BATCH_SIZE,
+        "validation": validation,
+        "rates": sorted(set(grid.learning_rate)),
+        "tuned_epochs": grid.epochs.iloc[0],
+        "momentum": MOMENTUM,
+        "sgd_momentum": SGD_MOMENTUM,
+        "norm_of_v": WEIGHT_DEVIATION * (FILTERS * (side // POOL) ** 2) ** 0.5,
+        "watched": min(WATCHED, validation),
+        "hidden_size": HIDDEN_SIZE,
+        "filters": FILTERS,
     }
+    return {"protocol": protocol, **summary.numbers(frame, protocol)}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -248,10 +362,10 @@ def main(argv: list[str] | None = None) -> None:
     preset, dataset = options.preset, str(options.dataset)
     later = [partial(repeated_configs, preset, dataset)]
     frame = sweep(stem, run, configs(preset, dataset), options, later, workers=machine.cores())  # on the CPU
-    summary = summarise(frame)
-    for suffix, drawn in (("", draw), ("_rates", draw_rates), ("_relu", draw_relu), ("_batch_size", draw_batch_sizes)):
-        plotting.save(drawn(frame, summary), stem + suffix, options, frame.dataset.iloc[0])
-    write_summary(stem, summary, options, frame)
+    numbers = summarise(frame)
+    for suffix, draw in FIGURES.items():
+        plotting.save(draw(frame, numbers), stem + suffix, options, frame.dataset.iloc[0])
+    write_summary(stem, numbers, options, frame)
 
 
 if __name__ == "__main__":

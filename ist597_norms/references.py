@@ -1,5 +1,6 @@
 """The same normalization by hand, by Keras or TensorFlow Probability, by torch, and its gradients by differences.
 
+network("keras_batch", 100, 10)              the assignment's network with the library's layers
 tensors = case("batch", "convolution", "large mean", "float64", seed=0)      random inputs of a comparison
 mine = with_gradients(lambda t: ours("batch", t), tensors, ["x", "gamma"])   {"output", "dx", "dgamma"}, as arrays
 theirs = REFERENCES["library"]("batch", tensors, ["x", "gamma"])             the same from someone else
@@ -12,8 +13,9 @@ import numpy as np
 import tensorflow as tf
 
 from ist597_norms import norms
+from ist597_norms.cnn import CNN, EPS, FILTERS, MOMENTUM, WINDOW
 
-EPS, MOMENTUM = 1e-3, 0.99  # Keras's defaults, given to every side
+TWINS = {"batch": "keras_batch", "layer": "keras_layer", "weight": "tfp_weight"}  # of ours, the library's
 # Odd sizes, a batch of two; a mean a hundred deviations away, and a variance below eps.
 SHAPES = {
     "dense": (7, 5),
@@ -49,13 +51,12 @@ def case(norm: str, shape: str, values: str, dtype: str, seed: int) -> dict[str,
 def ours(norm: str, tensors: dict) -> tf.Tensor:
     """Return the output of the hand-written normalization; for weight normalization, of the layer that uses it."""
     x = tensors["x"]
-    rank = len(x.shape)
     if norm == "batch":
-        return norms.batch_norm(x, tensors["gamma"], tensors["beta"], axes=tuple(range(rank - 1)), eps=EPS)[0]
+        return norms.batch_norm(x, tensors["gamma"], tensors["beta"], eps=EPS)[0]
     if norm == "layer":
-        return norms.layer_norm(x, tensors["gamma"], tensors["beta"], axes=tuple(range(1, rank)), eps=EPS)
-    w = norms.weight_norm(tensors["v"], tensors["g"], axes=tuple(range(rank - 1)))
-    return x @ w if rank == 2 else tf.nn.conv2d(x, w, 1, "SAME")
+        return norms.layer_norm(x, tensors["gamma"], tensors["beta"], eps=EPS)
+    w = norms.weight_norm(tensors["v"], tensors["g"])
+    return x @ w if len(x.shape) == 2 else tf.nn.conv2d(x, w, 1, "SAME")
 
 
 def with_gradients(forward: Callable, tensors: dict, names: list[str]) -> dict[str, np.ndarray]:
@@ -166,3 +167,52 @@ def by_differences(norm: str, tensors: dict, names: list[str]) -> dict[str, np.n
 
 
 REFERENCES = {"library": by_library, "torch": by_torch, "differences": by_differences}
+
+
+class LibraryCNN(CNN):
+    """The network with the library's layers in the place of ours: normalization "batch", "layer" or "weight".
+
+    It starts from the same weights, and its variables stand in the order of CNN's.
+    """
+
+    def _add_normalization(self, shapes):
+        choices = {"eps": self.eps, "momentum": self.momentum, "dtype": self.dtype.name}
+        self.layers = [library_layer(self.normalization, 4, units=FILTERS, window=WINDOW, **choices)]
+        for shape in shapes[1:]:
+            self.layers.append(library_layer(self.normalization, 2, units=shape[0], **choices))
+        if self.normalization == "weight":
+            self._share_weights()
+            return
+        for layer, shape in zip(self.layers, shapes, strict=True):
+            layer.build((None, *shape))
+        if self.normalization == "batch":
+            self.moving = [layer.moving_mean.value for layer in self.layers]
+            self.moving += [layer.moving_variance.value for layer in self.layers]
+        self.variables += [layer.gamma.value for layer in self.layers] + [layer.beta.value for layer in self.layers]
+
+    def _share_weights(self):
+        """Give TensorFlow Probability's layers, which hold v, g and b themselves, our v, and g = ||v||."""
+        for index, (layer, v) in enumerate(zip(self.layers, self.W, strict=True)):
+            layer.build((None, *(v.shape[:1] if index else self.image_shape)))
+            layer.v.assign(v)
+            layer.g.assign(norms.unit_norms(v))
+        theirs = {id(ours): layer.v for ours, layer in zip(self.W, self.layers, strict=True)}
+        theirs |= {id(ours): layer.layer.bias for ours, layer in zip(self.b, self.layers, strict=True)}
+        self.variables = [theirs.get(id(ours), ours) for ours in self.variables]
+        self.variables += [layer.g for layer in self.layers]
+
+    def _linear(self, X, index):
+        return self.layers[index](X) if self.normalization == "weight" else super()._linear(X, index)
+
+    def _normalize(self, X, index, training):
+        if self.normalization == "batch":
+            return self.layers[index](X, training=training)
+        return self.layers[index](X) if self.normalization == "layer" else X
+
+
+def network(mode: str, hidden_size: int, output_size: int, **choices: Any) -> CNN:
+    """Return the network with a normalization by hand ("batch") or by the library ("keras_batch"); choices as CNN's."""
+    for norm, twin in TWINS.items():
+        if mode == twin:
+            return LibraryCNN(hidden_size, output_size, normalization=norm, **choices)
+    return CNN(hidden_size, output_size, normalization=mode, **choices)

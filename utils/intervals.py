@@ -32,6 +32,15 @@ def geometric_interval(values: ArrayLike) -> dict:
     return {key: value if key == "n" else math.exp(value) for key, value in interval.items()}
 
 
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """Return the p-values (k,) of k tests corrected for their number (Holm 1979): comparable with one level for all."""
+    p = np.asarray(p_values, dtype=float)
+    order = np.argsort(p)
+    corrected = np.empty_like(p)
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)), 1)
+    return corrected
+
+
 def fraction_interval(successes: int, n: int) -> dict:
     """Return {"fraction", "low", "high", "n"}: a share of n with Wilson's 95% interval."""
     interval = stats.binomtest(int(successes), int(n)).proportion_ci(CONFIDENCE, method="wilson")
