@@ -9,7 +9,7 @@ import pandas as pd
 from ist597_norms.references import TWINS
 from ist597_norms.summary import PROVIDED, TUNED, batch_size_runs, with_variants
 from utils import plotting
-from utils.records import last
+from utils.records import floats, last
 
 COLORS = {"none": plotting.BLACK, "batch": plotting.BLUE, "layer": plotting.VERMILION, "weight": plotting.GREEN}
 STYLES = {"": "-", "after": "--", "data start": ":"}
@@ -27,6 +27,9 @@ LABELS = {
 }
 BY_HAND = [variant for variant in LABELS if variant not in TWINS.values()]
 OURS = {twin: norm for norm, twin in TWINS.items()}
+BINS = np.linspace(
+    -24, 24, 121
+)  # of the histogram of a ReLU's inputs; what lies beyond counts in the first and the last
 FAILED = 0.16  # height of the strip in which steps without learning are marked, of the axes
 
 
@@ -114,4 +117,72 @@ def draw_batch_sizes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     return figure
 
 
-FIGURES = {"": draw, "_batch_size": draw_batch_sizes}
+def draw_relu(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
+    """Return the figure of the ReLUs: active shares and dead units against the step, histograms of the inputs."""
+    figure, axes = plotting.mosaic("aabb;cdef", height=4.0)
+    active, dead, *histograms = axes
+    frame = with_variants(frame)
+    grid, provided = frame[frame.part.isin(TUNED)], frame[frame.part.isin(PROVIDED)]
+    for variant in BY_HAND:
+        rows = grid[(grid.variant == variant) & (grid.seed == 0)].sort_values("learning_rate")
+        for ax, column in ((active, rows.active), (dead, rows.dead)):
+            ends = [np.nan if np.isscalar(layers) else layers[-1][1] for layers in column]
+            ax.plot(rows.learning_rate, np.array(ends, float), marker=".", linewidth=1, **look(variant))
+    active.set(ylabel="share of active outputs", ylim=(-0.03, 1.03))
+    dead.set(ylabel="dead units")
+    for ax in (active, dead):
+        ax.set(xlabel="step size", xscale="log")
+        ax.axvline(summary["protocol"]["learning_rate"], color="0.8", linewidth=0.8, zorder=0)
+    centers = (BINS[1:] + BINS[:-1]) / 2
+    for ax, mode in zip(histograms, COLORS, strict=True):
+        for variant in (name for name in BY_HAND if LABELS[name].split(",")[0] == mode):
+            counts = floats(provided[provided.variant == variant].histogram)[:, :, 1].mean(axis=0)  # (2, bins)
+            start, end = counts / counts.sum(axis=1, keepdims=True)
+            if variant == mode:
+                ax.fill_between(centers, start, color="0.85", linewidth=0)
+            ax.plot(centers, end, linewidth=1, **look(variant))
+        ax.axvline(0, color="0.6", linewidth=0.6)
+        ax.set(xlabel="input of the ReLU", yticks=[], title=mode, ylim=(0, None))
+    histograms[0].set_ylabel("share of the inputs")
+    show_legend(figure, BY_HAND)
+    plotting.label_panels(axes)
+    return figure
+
+
+def draw_depth(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
+    """Return the figure of depth: accuracy at each network's best step, and how the signal fades on its way."""
+    figure, axes = plotting.subplots(1, 2, height=2.7)
+    accuracy, signal = axes[0]
+    deep = with_variants(frame[frame.part == "depth"])
+    depths = sorted(map(int, summary["depth"]))
+    for number, variant in enumerate(variant for variant in BY_HAND if variant in set(deep.variant)):
+        means = []
+        for depth in depths:
+            reached = summary["depth"][str(depth)].get(variant)
+            means.append(reached["test_accuracy"]["mean"] if reached else np.nan)
+            if reached:
+                same = deep[(deep.variant == variant) & (deep.further_layers == depth)]
+                scores = same[same.learning_rate == reached["learning_rate"]].test_accuracy
+                accuracy.plot(
+                    [depth + 0.3 * number - 0.6] * len(scores), scores, ".", markersize=3, color=look(variant)["color"]
+                )
+        accuracy.plot(depths, means, linewidth=1, **look(variant))
+        if variant != "batch":  # before training its running statistics hold their initial values and normalize nothing
+            first = deep[(deep.variant == variant) & (deep.further_layers == depths[-1])].iloc[0]
+            deviations = np.array(first.deviation[0], float)[1:]
+            signal.plot(range(len(deviations)), deviations, linewidth=1, **look(variant))
+    layers = np.arange(depths[-1] + 1)
+    start = deep[(deep.variant == "none") & (deep.further_layers == depths[-1])].iloc[0].deviation[0][1]
+    signal.plot(
+        layers, start * summary["protocol"]["fading"] ** layers, "o", color="0.6", markersize=2, label="predicted"
+    )
+    accuracy.set(xlabel="further affine layers", ylabel="test accuracy after one epoch", xticks=depths)
+    plotting.in_percent(accuracy.yaxis, 0)
+    signal.set(xlabel="further affine layer", ylabel="deviation of the ReLU's inputs", yscale="log")
+    signal.legend()
+    show_legend(figure, [variant for variant in BY_HAND if not variant.endswith("after")])
+    plotting.label_panels(axes)
+    return figure
+
+
+FIGURES = {"": draw, "_relu": draw_relu, "_batch_size": draw_batch_sizes, "_depth": draw_depth}

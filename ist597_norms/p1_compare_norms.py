@@ -28,7 +28,7 @@ import tensorflow as tf
 
 from ist597_norms import summary
 from ist597_norms.cnn import CNN, FILTERS, MOMENTUM, NORMALIZATIONS, POOL, WEIGHT_DEVIATION, accuracy_function
-from ist597_norms.figures import FIGURES
+from ist597_norms.figures import BINS, FIGURES
 from ist597_norms.norms import NO_DIRECTION, NOT_FINITE
 from ist597_norms.references import TWINS, network
 from utils import data, machine, plotting
@@ -57,7 +57,6 @@ VARIANTS: dict[str, tuple[dict, str, str]] = {
     "weight_data_start": ({"start": "data"}, "data start", "data start, tuned"),
 }
 WATCHED = 1000  # validation images on which the ReLUs' inputs are looked at
-BINS = np.linspace(-8, 8, 65)  # of their histogram; what lies beyond counts in the first and the last
 PRESETS: dict[str, Any] = {
     "full": {
         "seeds": 5,
@@ -85,7 +84,7 @@ PRESETS: dict[str, Any] = {
         "depth_rates": [0.01],
         "depth_seeds": 1,
         "gradient_batches": 2,
-        "images": 200,
+        "images": 300,
     },
 }
 
@@ -351,6 +350,7 @@ def summarise(frame: pd.DataFrame) -> dict:
         "watched": min(WATCHED, validation),
         "hidden_size": HIDDEN_SIZE,
         "filters": FILTERS,
+        "fading": (WEIGHT_DEVIATION**2 * HIDDEN_SIZE / 2) ** 0.5,  # of a ReLU layer's deviation in the next: see 2.1
     }
     return {"protocol": protocol, **summary.numbers(frame, protocol)}
 

@@ -37,6 +37,17 @@ def subplots(
     return figure, axes
 
 
+def mosaic(layout: str, height: float = 3.0, **keywords: Any) -> tuple[Figure, np.ndarray]:
+    """Return a figure of the report's column and its axes (n,), laid out as letters: "aab;ccd" is two rows."""
+    import matplotlib.pyplot as plt
+
+    mpl.rcdefaults()
+    plt.style.use(STYLE)
+    figure = plt.figure(figsize=(WIDTH, height))
+    named = figure.subplot_mosaic(layout, **keywords)
+    return figure, np.array([named[name] for name in sorted(named)])
+
+
 def label_panels(axes: np.ndarray) -> None:
     """Write a, b, c, ... at the upper left of the axes."""
     for letter, ax in zip("abcdefghijklmnopqrstuvwxyz", axes.flat, strict=False):
