@@ -30,7 +30,7 @@ OF_OTHERS = {
 # What changes in the quick preset; a script without an entry fails.
 CHANGES = {
     "p1_check_gradients": {"shapes": ["dense"], "steps": 2},
-    "p1_compare_norms": {"images": 200, "rates": [0.01], "batch_sizes": [64]},
+    "p1_compare_norms": {"images": 200, "rates": [0.01], "batch_sizes": [64], "depths": [1], "gradient_batches": 1},
     "p1_perceptron": {"training_sets": 20, "passes": 9, "sizes": [5, 20]},
     "p2_1_vanishing_gradients": {"seeds": 1, "train_images": 200, "test_images": 100},
     "p2_2_dying_relu": {"networks": 20, "epochs": 1, "map_networks": 500, "rai_networks": 9},

@@ -11,7 +11,7 @@ import sweep
 from scipy import stats
 
 from utils.cli import Options
-from utils.intervals import fraction_interval, geometric_interval, mean_interval
+from utils.intervals import fraction_interval, geometric_interval, holm, mean_interval
 from utils.provenance import provenance
 from utils.records import record_name, write_summary
 from utils.runs import run_all
@@ -186,6 +186,8 @@ def test_intervals_are_those_of_the_textbooks():
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert (interval["low"], interval["high"]) == pytest.approx(tuple(expected)) and interval["n"] == 4
     assert math.isnan(mean_interval([1.0])["low"])
+    # Holm's own rule, by hand: 4 x 0.01, 3 x 0.015, 2 x 0.04, and no smaller than the one before.
+    np.testing.assert_allclose(holm([0.04, 0.01, 0.06, 0.015]), [0.08, 0.04, 0.08, 0.045])
     assert geometric_interval([1, 10, 100])["mean"] == pytest.approx(10)
     with pytest.raises(ValueError, match="positive"):
         geometric_interval([1, 0])

@@ -7,8 +7,9 @@ import pytest
 import tensorflow as tf
 
 from ist597_norms import norms
-from ist597_norms.cnn import CNN, NORMALIZATIONS, POSITIONS, TWINS, accuracy_function
+from ist597_norms.cnn import CNN, NORMALIZATIONS, POSITIONS, accuracy_function
 from ist597_norms.p1_check_gradients import matching
+from ist597_norms.references import TWINS, network
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((8, 28, 28, 1)).astype("float32")
@@ -82,7 +83,6 @@ def test_what_is_not_finite_is_no_class(bad):
     assert np.isnan(accuracy_function(tf.constant([[2.0, 1.0], [bad, 1.0]]), one_hot))
     model = CNN(20, 10)
     model.b1.assign_add(tf.fill((30,), bad))
-    assert np.isnan(model.active_shares(IMAGES)[0])
     assert np.isnan(accuracy_function(model.compute_output(IMAGES), LABELS))
 
 
@@ -109,22 +109,22 @@ def test_after_a_diverging_step_there_is_no_accuracy():
     assert np.isnan(accuracy_function(model.compute_output(IMAGES), LABELS))
 
 
-@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("mode", [*NORMALIZATIONS, *TWINS.values()])
 @pytest.mark.parametrize("position", POSITIONS)
-def test_every_parameter_moves_and_the_loss_falls(normalization, position):
-    model = CNN(20, 10, normalization=normalization, position=position)
+def test_every_parameter_moves_and_the_loss_falls(mode, position):
+    model = network(mode, 20, 10, position=position, further_layers=1)
     before = [variable.numpy() for variable in model.variables]
     losses = [float(model.backward(IMAGES, LABELS)) for _ in range(15)]
     assert losses[-1] < losses[0]
     for variable, old in zip(model.variables, before, strict=True):
         # A bias in front of a batch norm has no gradient: its shift is taken out again.
-        idle = position == "before" and "batch" in normalization and any(variable is b for b in (model.b1, model.b2))
+        idle = position == "before" and "batch" in mode and any(variable is bias for bias in model.b)
         assert idle or np.abs(variable.numpy() - old).max() > 1e-7, variable.shape
 
 
 @pytest.mark.parametrize("norm", TWINS)
 def test_ten_steps_leave_the_twins_alike(norm):
-    first, second = (CNN(20, 10, normalization=kind, dtype=tf.float64) for kind in (norm, TWINS[norm]))
+    first, second = (network(mode, 20, 10, dtype=tf.float64, further_layers=2) for mode in (norm, TWINS[norm]))
     for _ in range(10):
         np.testing.assert_allclose(first.backward(IMAGES, LABELS), second.backward(IMAGES, LABELS), rtol=1e-10)
     for ours, theirs in matching(first, second):
@@ -171,6 +171,8 @@ def test_the_same_seed_is_the_same_network_in_both_precisions():
         (lambda: CNN(4, -1), "output_size is -1"),
         (lambda: CNN(4, 2, eps=0), "eps is 0"),
         (lambda: CNN(4, 2, momentum=2), "momentum is 2"),
+        (lambda: CNN(4, 2, sgd_momentum=-0.1), "sgd_momentum is -0.1"),
+        (lambda: CNN(4, 2, further_layers=-1), "further_layers is -1"),
         (lambda: CNN(4, 2, image_shape=(28, 28)), r"image_shape is \(28, 28\)"),
         (lambda: CNN(4, 10).backward(IMAGES, LABELS.argmax(1)), r"y_train has shape \(8,\).*\(8, 10\)"),
         (lambda: CNN(4, 10).backward(IMAGES, LABELS[:1]), r"y_train has shape \(1, 10\)"),
@@ -187,13 +189,46 @@ def test_bad_input_is_named(call, named):
 
 def test_a_start_from_data_gives_both_layers_mean_zero_and_deviation_one():
     """The paper's own demand (Salimans and Kingma 2016, section 3), and none of the gradient's path is broken by it."""
-    model = CNN(100, 10, normalization="weight")
+    model = CNN(100, 10, normalization="weight", further_layers=1)
     model.start_from_data(IMAGES)
-    convolved = model.convolution(IMAGES, norms.weight_norm(model.W1, model.g[0], axes=(0, 1, 2)), model.b1, 2, 1)
+    convolved = model.convolution(IMAGES, norms.weight_norm(model.W1, model.g[0]), model.b1, 2, 1)
     pooled = tf.reshape(tf.nn.max_pool2d(tf.nn.relu(convolved), 2, 2, "VALID"), [len(IMAGES), -1])
-    hidden = pooled @ norms.weight_norm(model.W2, model.g[1], axes=(0,)) + model.b2
-    for outputs in (tf.reshape(convolved, [-1, 30]), hidden):
+    hidden = pooled @ norms.weight_norm(model.W2, model.g[1]) + model.b2
+    further = tf.nn.relu(hidden) @ norms.weight_norm(model.W[2], model.g[2]) + model.b[2]
+    for outputs in (tf.reshape(convolved, [-1, 30]), hidden, further):
         np.testing.assert_allclose(tf.reduce_mean(outputs, axis=0), 0, atol=1e-5)
         np.testing.assert_allclose(tf.math.reduce_std(outputs, axis=0), 1, rtol=1e-4)
     losses = [float(model.backward(IMAGES, LABELS)) for _ in range(20)]
     assert losses[-1] < losses[0]
+
+
+def test_further_layers_leave_the_provided_networks_weights_as_they_are():
+    shallow, deep = CNN(20, 10, seed=3), CNN(20, 10, seed=3, further_layers=2)
+    for name in ("W1", "W2", "W3"):
+        np.testing.assert_array_equal(getattr(deep, name), getattr(shallow, name))
+    assert [tuple(W.shape) for W in deep.W[2:]] == [(20, 20), (20, 20)]
+    hidden = tf.nn.relu(deep.relu_inputs(IMAGES)[1])
+    for W, b in zip(deep.W[2:], deep.b[2:], strict=True):
+        hidden = tf.nn.relu(hidden @ W + b)
+    np.testing.assert_allclose(deep.forward(IMAGES), hidden @ deep.W3 + deep.b3, rtol=1e-5, atol=1e-5)
+
+
+def test_a_relus_inputs_stand_on_the_right_side_of_the_normalization():
+    """Layer normalization before the ReLU gives it inputs of mean zero and deviation one; after it, the next layer."""
+    before, after = (CNN(20, 10, normalization="layer", position=position) for position in POSITIONS)
+    inputs = before.relu_inputs(IMAGES)[1]
+    np.testing.assert_allclose(tf.reduce_mean(inputs, 1), 0, atol=1e-5)
+    np.testing.assert_allclose(tf.math.reduce_std(inputs, 1), 1, rtol=1e-2)
+    convolved = after.convolution(IMAGES, after.W1, after.b1, 2, 1)
+    np.testing.assert_allclose(after.relu_inputs(IMAGES)[0], convolved, rtol=1e-6)
+    assert np.abs(tf.math.reduce_std(after.relu_inputs(IMAGES)[1], 1) - 1).max() > 1
+
+
+def test_momentum_of_the_descent_remembers_the_steps_before():
+    """After two equal gradients of the output's bias it has moved by 1 + (1 + momentum) steps."""
+    model = CNN(20, 10, sgd_momentum=0.5, learning_rate=1e-6)
+    plain = CNN(20, 10, learning_rate=1e-6)
+    for _ in range(2):
+        model.backward(IMAGES, LABELS)
+        plain.backward(IMAGES, LABELS)
+    np.testing.assert_allclose(model.b3 / plain.b3, 1.25, rtol=1e-3)

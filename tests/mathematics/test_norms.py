@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from ist597_norms import norms, references
 from ist597_norms import p1_check_gradients as proof
-from ist597_norms.cnn import TWINS
-from ist597_norms.references import EPS
+from ist597_norms.cnn import EPS
+from ist597_norms.references import TWINS
 from utils import machine
 
 # A formula that is right agrees to this in float64; with a mean of 100 deviations, x - mean loses two more digits.
@@ -77,7 +77,8 @@ def _unbiased(x, axes):
 
 
 def _over_channels(t):
-    return t["gamma"] * norms.layer_norm(t["x"], [1.0] * 4, [0.0] * 4, axes=(3,), eps=EPS) + t["beta"]
+    flat = tf.reshape(t["x"], (-1, t["x"].shape[-1]))
+    return t["gamma"] * tf.reshape(norms.layer_norm(flat, 1.0, 0.0, eps=EPS), t["x"].shape) + t["beta"]
 
 
 MUTANTS = {  # a normalization, what is computed in its place, on which input
@@ -124,7 +125,7 @@ def test_weight_norm_properties():
     v, g = tf.Variable(rng.normal(size=(3, 3, 4, 6))), tf.Variable(rng.normal(size=6))
     c = rng.normal(size=(3, 3, 4, 6))
     with tf.GradientTape() as tape:
-        w = norms.weight_norm(v, g, axes=(0, 1, 2))
+        w = norms.weight_norm(v, g)
         loss = tf.reduce_sum(tf.sin(w) * c)
     dv, dg, dw = [*tape.gradient(loss, [v, g]), tf.cos(w) * c]
     norm = np.sqrt(np.sum(v.numpy() ** 2, axis=(0, 1, 2)))
@@ -139,7 +140,7 @@ def test_running_statistics_are_kerass_and_not_torchs():
     x = tf.constant(np.random.default_rng(0).normal(3, 2, (3, 5, 5, 4)))
     layer = tf.keras.layers.BatchNormalization(dtype="float64")
     layer(x, training=True)
-    variance, ones = norms.batch_norm(x, [1.0] * 4, [0.0] * 4, axes=(0, 1, 2), eps=1e-3)[2], tf.ones(4, tf.float64)
+    variance, ones = norms.batch_norm(x, 1.0, 0.0, eps=1e-3)[2], tf.ones(4, tf.float64)
     ours, torchs = (norms.update_moving(ones, value, momentum=0.99) for value in (variance, variance * 75 / 74))
     np.testing.assert_allclose(ours, layer.moving_variance, rtol=1e-12)
     assert np.max(np.abs(torchs - ours)) > 1e-4  # torch takes the unbiased variance
@@ -148,10 +149,33 @@ def test_running_statistics_are_kerass_and_not_torchs():
 def test_inside_tf_function_with_an_unknown_batch_size():
     @tf.function(input_signature=[tf.TensorSpec((None, 4), tf.float32)])
     def compiled(x):
-        batch = norms.batch_norm(x, tf.ones(4), tf.zeros(4), axes=(0,), eps=1e-3)[0]
-        return batch + norms.layer_norm(x, tf.ones(4), tf.zeros(4), axes=(1,), eps=1e-3)
+        batch = norms.batch_norm(x, tf.ones(4), tf.zeros(4), eps=1e-3)[0]
+        return batch + norms.layer_norm(x, tf.ones(4), tf.zeros(4), eps=1e-3)
 
     x = tf.random.stateless_normal((5, 4), (1, 2))
-    expected = norms.batch_norm(x, tf.ones(4), tf.zeros(4), axes=(0,), eps=1e-3)[0]
-    expected += norms.layer_norm(x, tf.ones(4), tf.zeros(4), axes=(1,), eps=1e-3)
+    expected = norms.batch_norm(x, tf.ones(4), tf.zeros(4), eps=1e-3)[0]
+    expected += norms.layer_norm(x, tf.ones(4), tf.zeros(4), eps=1e-3)
     np.testing.assert_allclose(compiled(x), expected, atol=1e-6)
+
+
+def test_the_assignments_names():
+    assert (norms.BatchNorm, norms.LayerNorm, norms.WeightNorm) == (
+        norms.batch_norm,
+        norms.layer_norm,
+        norms.weight_norm,
+    )
+
+
+@pytest.mark.parametrize(("norm", "together"), [("batch", 0), ("layer", 1)])
+@pytest.mark.parametrize("m", [2, 3, 8])
+def test_two_dimensions_of_the_gradient_do_not_survive(norm, together, m):
+    """What lies along 1 and along x-hat, exactly so without eps: of two values nothing is left."""
+    rng = np.random.default_rng(m)
+    tensors = {"x": rng.normal(size=(m, 4000)), "above": rng.normal(size=(m, 4000))}
+    x, above = (tf.constant(value if together == 0 else value.T) for value in tensors.values())
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        z = norms.batch_norm(x, 1.0, 0.0, eps=0.0)[0] if norm == "batch" else norms.layer_norm(x, 1.0, 0.0, eps=0.0)
+    below = tape.gradient(z, x, output_gradients=above)
+    survived = tf.reduce_sum(tf.math.reduce_variance(x, together, keepdims=True) * below**2) / tf.reduce_sum(above**2)
+    assert float(survived) == pytest.approx((m - 2) / m, abs=0.02)
