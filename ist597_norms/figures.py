@@ -5,6 +5,8 @@ figure = FIGURES[""](frame, summary)      frame: p1_compare_norms's runs; summar
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.patches import Polygon
 
 from ist597_norms.references import TWINS
 from ist597_norms.summary import PROVIDED, TUNED, batch_size_runs, with_variants
@@ -185,4 +187,56 @@ def draw_depth(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     return figure
 
 
-FIGURES = {"": draw, "_relu": draw_relu, "_batch_size": draw_batch_sizes, "_depth": draw_depth}
+def draw_axes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
+    """Return the sketch of the network, and the cubes of what is averaged over what."""
+    figure, axes = plotting.mosaic("aaa;bcd", height=2.7, height_ratios=(0.45, 1))
+    network, *cubes = axes
+    boxes = [
+        "images\n28×28",
+        "conv 5×5\n30 filters",
+        "norm",
+        "ReLU",
+        "norm,\nafter",
+        "max-pool\n2×2",
+        "affine\n100 units",
+        "norm",
+        "ReLU",
+        "norm,\nafter",
+        "affine\n10 classes",
+    ]
+    for place, name in enumerate(boxes):
+        color = plotting.SKY if "norm" in name else "0.92"
+        box = {"boxstyle": "round,pad=0.3", "facecolor": color, "edgecolor": "0.4", "linewidth": 0.6}
+        box["linestyle"] = "--" if "after" in name else "-"
+        network.text(place, 0, name, ha="center", va="center", fontsize=5.5, bbox=box)
+    network.plot([0, len(boxes) - 1], [0, 0], color="0.4", linewidth=0.8, zorder=0)
+    network.set(xlim=(-0.5, len(boxes) - 0.5), ylim=(-1, 1))
+    titles = ("batch norm: a channel", "layer norm: an image", "Keras’s default: a pixel")
+    for ax, title, averaged in zip(cubes, titles, ("hw n", "hw c", "c"), strict=True):
+        draw_cube(ax, averaged)
+        ax.set_title(title, fontsize=7)
+    for ax in axes:
+        ax.axis("off")
+    return figure
+
+
+def draw_cube(ax: Axes, averaged: str) -> None:
+    """Draw a minibatch as a cube of images (n, to the right), channels (c, upward) and pixels (hw, away from us).
+
+    What shares one mean and one variance is shaded: the cube's first slice along every axis that is not averaged.
+    """
+    right, up, away = np.array([1.0, 0.0]), np.array([0.0, 1.0]), np.array([0.35, 0.3])
+    counts = {"n": 4, "c": 4, "hw": 4}
+    size = {axis: 1.0 if axis in averaged.split() else 1 / counts[axis] for axis in counts}
+    for shape, color, alpha in ((dict.fromkeys(counts, 1.0), "0.95", 1.0), (size, plotting.SKY, 0.9)):
+        n, c, hw = shape["n"] * right, shape["c"] * up, shape["hw"] * away
+        top = (1 - shape["c"]) * up  # the shaded part is the uppermost channel, where it can be seen
+        for face in ([0 * n, n, n + c, c], [c, n + c, n + c + hw, c + hw], [n, n + hw, n + hw + c, n + c]):
+            corners = [corner + top for corner in face]
+            ax.add_patch(Polygon(corners, facecolor=color, edgecolor="0.3", linewidth=0.6, alpha=alpha))
+    for place, name in (((0.5, -0.12), "images"), ((-0.12, 0.5), "channels"), ((1.3, 0.05), "pixels")):
+        ax.text(*place, name, ha="center", va="center", fontsize=6, rotation=90 if name == "channels" else 0)
+    ax.set(xlim=(-0.25, 1.6), ylim=(-0.25, 1.35), aspect="equal")
+
+
+FIGURES = {"_axes": draw_axes, "": draw, "_relu": draw_relu, "_batch_size": draw_batch_sizes, "_depth": draw_depth}

@@ -25,7 +25,7 @@ def batch_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, *, eps: float) -
     centered = x - mean
     variance = tf.reduce_mean(tf.square(centered), minibatch)
     variance = tf.debugging.check_numerics(variance, NOT_FINITE)
-    x_hat = centered * (1 / tf.sqrt(variance + eps))  # one division for each feature instead of each value
+    x_hat = centered * (1 / tf.sqrt(variance + eps))  # one division a feature, not one a value
     z = gamma * x_hat + beta
     return z, mean, variance
 

@@ -19,6 +19,7 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 # isort: split
 
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -44,6 +45,7 @@ SYMBOLS = {
 SCALED = ("output", "dx", "dgamma", "dbeta")
 QUANTITIES = {"batch": SCALED, "layer": SCALED, "weight": ("output", "dx", "dv", "dg")}
 DTYPE_COLORS = dict(zip(DTYPES, (plotting.PURPLE, plotting.ORANGE), strict=True))
+EQUAL = 1e-17  # in the figure, where two numbers are equal to the last bit
 PRESETS: dict[str, Any] = {
     "full": {"shapes": list(SHAPES), "inputs": list(INPUTS), "seeds": 3, "steps": 300},
     "quick": {"shapes": ["dense", "convolution"], "inputs": ["standard"], "seeds": 1, "steps": 6},
@@ -182,15 +184,15 @@ def _ones_and_zeros(shape):
     return tf.ones(shape, tf.float64), tf.zeros(shape, tf.float64)
 
 
-def _other_eps(rng):
-    x = tf.constant(rng.normal(0.5, 0.02, (64, 8)))
+def _other_eps(rng, deviation=0.02):
+    x = tf.constant(rng.normal(0.5, deviation, (64, 8)))
     kerass = norms.batch_norm(x, *_ones_and_zeros(8), eps=EPS)[0]
     torchs = norms.batch_norm(x, *_ones_and_zeros(8), eps=1e-5)[0]
     return float(tf.reduce_max(tf.abs(torchs - kerass)))
 
 
-def _eps_outside(rng):
-    x = rng.normal(0.5, 0.02, (64, 8))
+def _eps_outside(rng, deviation=0.02):
+    x = rng.normal(0.5, deviation, (64, 8))
     centered, variance = x - x.mean(axis=0), x.var(axis=0)
     return float(np.max(np.abs(centered / np.sqrt(variance + EPS) - centered / (np.sqrt(variance) + EPS))))
 
@@ -212,28 +214,34 @@ def _layer_axes(rng):
     return float(tf.reduce_max(tf.abs(tf.reshape(over_channels, x.shape) - over_all)))
 
 
-# Differences that are no rounding: largest difference of outputs, or (running variance) relative difference.
+# Differences that are no rounding: largest difference of outputs, or (running variance) relative difference. The first
+# and third are for inputs of deviation 0.02, whose variance is below eps.
 DEMONSTRATIONS = {
     "eps 1e-5 against 1e-3": _other_eps,
+    "eps 1e-5 against 1e-3, deviation 1": partial(_other_eps, deviation=1.0),
     "eps outside the root": _eps_outside,
+    "eps outside the root, deviation 1": partial(_eps_outside, deviation=1.0),
     "unbiased running variance, batch of 2": _running_variance,
     "layer norm over C against H, W, C": _layer_axes,
 }
 
 
 def summarise(frame: pd.DataFrame) -> dict:
-    """Return for each dtype, norm, reference and quantity the largest differences; the trajectories' ends."""
-    summary: dict[str, Any] = {"protocol": {"eps": EPS}}
+    """Return the largest differences by dtype, norm, reference and quantity, the errors, and the trajectories' ends."""
+    summary: dict[str, Any] = {"protocol": {"eps": EPS}, "trajectory": {}, "control": {}}
     for dtype, rows in frame[frame.kind == "gradients"].groupby("dtype"):
         summary[str(dtype)] = {"max_relative_difference": dict(zip(rows["norm"], rows.worst, strict=True))}
-    summary["trajectory"] = {}
-    for row in frame[frame.kind == "trajectory"].itertuples():
-        summary["trajectory"][f"{row.norm}_{row.dtype}"] = {
-            "steps": len(row.gap),
-            "largest": max(row.gap),
-            "first_loss": row.loss[0],
-            "last_loss": row.loss[-1],
-        }
+    errors = frame[frame.kind == "errors"]
+    summary["errors"] = dict(zip(errors["norm"], errors.errors, strict=True))
+    for kind in ("trajectory", "control"):
+        for row in frame[frame.kind == kind].itertuples():
+            summary[kind][f"{row.norm}_{row.dtype}"] = {
+                "steps": len(row.gap),
+                "largest": max(row.gap),
+                "first_loss": row.loss[0],
+                "last_loss": row.loss[-1],
+                "largest_idle_bias": row.largest_idle_bias,
+            }
     demonstrations = frame[frame.kind == "demonstration"]
     summary["demonstrations"] = dict(zip(demonstrations.demonstration, demonstrations.difference, strict=True))
     return summary
@@ -241,7 +249,7 @@ def summarise(frame: pd.DataFrame) -> dict:
 
 def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the figure: largest relative differences by quantity, and the gap along training."""
-    figure, axes = plotting.subplots(1, 2, height=2.8)
+    figure, axes = plotting.subplots(1, 2, height=3.4)
     bars, path = axes[0]
     labels: list[str] = []
     for norm in TWINS:
@@ -249,23 +257,28 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
             for dtype, color in DTYPE_COLORS.items():
                 for reference, marker in (("library", "o"), ("torch", "x")):
                     value = summary[dtype]["max_relative_difference"][norm][reference][quantity]
-                    if value > 0:  # equal to the last bit: no point on a logarithmic axis
-                        bars.plot(value, len(labels), marker, color=color, markersize=3.5)
+                    bars.plot(max(value, EQUAL), len(labels), marker, color=color, markersize=3.5)
             labels.append(f"{norm}, {SYMBOLS.get(quantity, quantity)}")
     bars.set_yticks(range(len(labels)), labels)
-    bars.set(xscale="log", xlabel="largest relative difference", xlim=(1e-17, 1e-2))
+    bars.set(xscale="log", xlabel="largest relative difference", xlim=(EQUAL / 2, 1e-2))
+    bars.set_xticks([EQUAL, 1e-14, 1e-10, 1e-6, 1e-2], ["0", "$10^{-14}$", "$10^{-10}$", "$10^{-6}$", "$10^{-2}$"])
+    bars.minorticks_off()
     bars.invert_yaxis()
-    for marker, label in (("o", "Keras / TFP"), ("x", "torch")):
-        bars.plot([], [], marker, color="0.4", label=label)
     for dtype, color in DTYPE_COLORS.items():
-        bars.plot([], [], "s", color=color, label=f"a: {dtype}")
-    for row in frame[frame.kind == "trajectory"].itertuples():
-        style = "-" if row.dtype == "float64" else "--"
-        color, label = COLORS[row.norm], f"b: {row.norm}, {row.dtype}"
-        steps = np.arange(1, len(row.gap) + 1)
-        path.plot(steps, np.maximum(row.gap, 1e-17), style, color=color, linewidth=1, label=label)
-    path.set(yscale="log", xlabel="step", ylabel="largest relative gap of a weight")
-    figure.legend(loc="outside lower center", ncols=4)
+        for marker, reference in (("o", "Keras, TFP"), ("x", "torch")):
+            bars.plot([], [], marker, color=color, markersize=3.5, label=f"{reference}, {dtype}")
+    for kind, style in (("trajectory", "-"), ("control", ":")):
+        for row in frame[frame.kind == kind].itertuples():
+            gaps = np.maximum(row.gap, EQUAL)
+            path.plot(np.arange(1, len(gaps) + 1), gaps, style, color=COLORS[row.norm], linewidth=1)
+    for dtype, height in (("float32", 1e-2), ("float64", 1e-11)):
+        path.text(0.98, height, dtype, transform=path.get_yaxis_transform(), ha="right", fontsize=7)
+    for norm in TWINS:
+        path.plot([], [], color=COLORS[norm], label=norm)
+    path.plot([], [], ":", color="0.4", label="control")
+    path.set(yscale="log", xlabel="step", ylabel="largest relative gap", ylim=(EQUAL, 1))
+    for ax in (bars, path):
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     plotting.label_panels(axes)
     return figure
 

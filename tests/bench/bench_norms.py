@@ -20,8 +20,9 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from ist597_norms.cnn import CNN, NORMALIZATIONS, TWINS
+from ist597_norms.cnn import CNN, NORMALIZATIONS
 from ist597_norms.p1_compare_norms import BATCH_SIZE, CLASSES, HIDDEN_SIZE
+from ist597_norms.references import TWINS, network
 from utils import machine
 from utils.intervals import geometric_interval, mean_interval
 from utils.provenance import environment
@@ -58,7 +59,8 @@ def main():
     rng = np.random.default_rng(0)
     images = rng.random((BATCH_SIZE, 28, 28, 1), dtype=np.float32)
     labels = np.eye(CLASSES, dtype=np.float32)[rng.integers(0, CLASSES, BATCH_SIZE)]
-    models = {mode: CNN(HIDDEN_SIZE, CLASSES, normalization=mode) for mode in NORMALIZATIONS}
+    modes = (*NORMALIZATIONS, *TWINS.values())
+    models = {mode: network(mode, HIDDEN_SIZE, CLASSES) for mode in modes}
     models["sliced"] = SlicedCNN(HIDDEN_SIZE, CLASSES)
     for model in models.values():
         seconds_per_step(model, images, labels, WARM_UP)
