@@ -28,7 +28,7 @@ import torch
 from torch import nn
 
 from coms6998_hw2.problem_2.deep_network import DEPTH, build, forward, predict_variance
-from coms6998_hw2.problem_2.gradient_figures import draw, draw_violins
+from coms6998_hw2.problem_2.vanishing_gradients_figures import draw, draw_violins
 from utils import data, machine, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import geometric_interval, mean_interval

@@ -26,7 +26,7 @@ import pandas as pd
 import torch
 
 from coms6998_hw2.problem_2 import relu_ensemble as ensemble
-from coms6998_hw2.problem_2.relu_figures import draw, draw_fates, draw_map, draw_values
+from coms6998_hw2.problem_2.dying_relu_figures import draw, draw_fates, draw_map, draw_values
 from utils import machine, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.intervals import fraction_interval, paired_shares

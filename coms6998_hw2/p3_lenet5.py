@@ -32,18 +32,17 @@ from torch import nn
 from torch.nn import functional
 
 from coms6998_hw2.models import HIDDEN_RATE, INPUT_RATE, LeNet5
-from coms6998_hw2.problem_3 import layer_statistics
-from coms6998_hw2.problem_3 import lenet5_intervals as intervals
-from coms6998_hw2.problem_3.lenet5_figures import draw, draw_causes, draw_images, draw_violins
+from coms6998_hw2.problem_3 import layer_statistics, summary
+from coms6998_hw2.problem_3.figures import draw, draw_causes, draw_images, draw_violins
+from coms6998_hw2.trainer import Trainer, on_device, split_in_batches
 from utils import data, machine, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.records import write_summary
 from utils.runs import sweep
-from utils.training import Trainer, on_device, split_in_batches
 
 STEM = "p3_lenet5"
 CURVES = ("running_train_loss", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
-VARIANTS = {  # their names and colors stand in lenet5_figures, their rows in report/coms6998_hw2/p3.typ
+VARIANTS = {  # their names and colors stand in problem_3/figures.py, their rows in report/coms6998_hw2/p3.typ
     "none": {},
     "bn": {"batch_norm": True},  # 3.2
     "bn_input": {"batch_norm": True, "batch_norm_input": True},  # 3.3
@@ -122,7 +121,7 @@ def beyond_configs(preset: str, frame: pd.DataFrame) -> list[dict]:
     size, runs = PRESETS[preset], []
     beyond = dict(zip((size["rates"][0], size["rates"][-1]), size["beyond"], strict=False))
     for images, epochs in size["images"].items():
-        for variant, rate in intervals.best_rates(frame, images, epochs, seeds=[0]).items():
+        for variant, rate in summary.best_rates(frame, images, epochs, seeds=[0]).items():
             if rate in beyond:
                 runs.append(one_run(preset, variant, beyond[rate], images, epochs, seed=0))
     return runs
@@ -137,7 +136,7 @@ def repeated_configs(preset: str, frame: pd.DataFrame) -> list[dict]:
     most = max(size["images"])
     for images, epochs in size["images"].items():
         seeds = size["seeds" if images == most else "few_seeds"]
-        for variant, rate in intervals.best_rates(frame, images, epochs, seeds=[0]).items():
+        for variant, rate in summary.best_rates(frame, images, epochs, seeds=[0]).items():
             if (images, rate) != (most, COMMON_RATE):  # which all seeds have already
                 runs += [one_run(preset, variant, rate, images, epochs, seed) for seed in range(1, seeds)]
     return runs
@@ -148,7 +147,7 @@ def long_configs(preset: str, frame: pd.DataFrame) -> list[dict]:
     size, runs = PRESETS[preset], []
     most = max(size["images"])
     epochs = size["images"][most]
-    rates = intervals.best_rates(frame, most, epochs, range(size["seeds"]))
+    rates = summary.best_rates(frame, most, epochs, range(size["seeds"]))
     for seed in range(size["long_seeds"]):
         for variant in LONG:
             runs.append(one_run(preset, variant, rates[variant], most, size["long_epochs"], seed))
@@ -224,9 +223,9 @@ def summarise(frame: pd.DataFrame) -> dict:
     most = frame.images.max()
     epochs = frame[frame.images == most].epochs.min()
     whole = frame[(frame.images == most) & (frame.epochs == epochs)]
-    rates = intervals.best_rates(frame, most, epochs, sorted(frame.seed.unique()))
-    tuned = intervals.at_rates(whole, rates)
-    common = intervals.at_rates(whole, dict.fromkeys(VARIANTS, COMMON_RATE))
+    rates = summary.best_rates(frame, most, epochs, sorted(frame.seed.unique()))
+    tuned = summary.at_rates(whole, rates)
+    common = summary.at_rates(whole, dict.fromkeys(VARIANTS, COMMON_RATE))
     validation = data.validation_size(frame.loaded.iloc[0])
     tried = whole.groupby("learning_rate").variant.nunique()
     return {
@@ -247,13 +246,13 @@ def summarise(frame: pd.DataFrame) -> dict:
             "hidden_rate": HIDDEN_RATE,
         },
         "learning_rate": rates,
-        "validation_at_rate": {name: intervals.final_validation(rows) for name, rows in whole.groupby("variant")},
-        **intervals.at_own_rates(tuned),
-        **intervals.at_the_common_rate(common),
+        "validation_at_rate": {name: summary.final_validation(rows) for name, rows in whole.groupby("variant")},
+        **summary.at_own_rates(tuned),
+        **summary.at_the_common_rate(common),
         "images": {
-            str(images): intervals.few_images(rows) for images, rows in frame[frame.images < most].groupby("images")
+            str(images): summary.few_images(rows) for images, rows in frame[frame.images < most].groupby("images")
         },
-        "long": intervals.longer(frame[(frame.images == most) & (frame.epochs > epochs)], whole),
+        "long": summary.longer(frame[(frame.images == most) & (frame.epochs > epochs)], whole),
     }
 
 
@@ -262,10 +261,10 @@ def main(argv: list[str] | None = None) -> None:
     options = parse_args(__doc__, argv)
     later = [partial(stage, options.preset) for stage in (beyond_configs, repeated_configs, long_configs)]
     frame = sweep(STEM, run, configs(options.preset), options, later)
-    summary = summarise(frame)
+    numbers = summarise(frame)
     for suffix, drawn in (("", draw), ("_violins", draw_violins), ("_causes", draw_causes), ("_images", draw_images)):
-        plotting.save(drawn(frame, summary), STEM + suffix, options, frame.dataset.iloc[0])
-    write_summary(STEM, summary, options, frame)
+        plotting.save(drawn(frame, numbers), STEM + suffix, options, frame.dataset.iloc[0])
+    write_summary(STEM, numbers, options, frame)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from coms6998_hw2.problem_4.range_rules import (
     running_mean_of_epoch,
     valley,
 )
-from coms6998_hw2.problem_4.training import (
+from coms6998_hw2.problem_4.training_run import (
     BATCH_SIZE,
     MOMENTUM,
     QUICK_NETWORK,

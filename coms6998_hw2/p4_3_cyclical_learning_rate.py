@@ -28,7 +28,7 @@ import pandas as pd
 import torch
 
 from coms6998_hw2.problem_4.batch_policies import cyclical_rates
-from coms6998_hw2.problem_4.training import (
+from coms6998_hw2.problem_4.training_run import (
     BATCH_SIZE,
     DATASET,
     MOMENTUM,

@@ -27,9 +27,9 @@ import numpy as np
 import pandas as pd
 
 from coms6998_hw2.problem_4 import automatic_batch_size as algorithm
-from coms6998_hw2.problem_4.batch_figures import draw, draw_algorithm, draw_noise
+from coms6998_hw2.problem_4.batch_size_figures import draw, draw_algorithm, draw_noise
 from coms6998_hw2.problem_4.range_rules import batch_size_range, loss_at
-from coms6998_hw2.problem_4.training import (
+from coms6998_hw2.problem_4.training_run import (
     DATASET,
     MICRO_BATCH,
     QUICK_NETWORK,

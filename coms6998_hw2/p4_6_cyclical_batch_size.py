@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 
 from coms6998_hw2.problem_4.batch_policies import asked_sizes, cyclical_batch_size, cyclical_rates, sizes_by_epoch
-from coms6998_hw2.problem_4.training import (
+from coms6998_hw2.problem_4.training_run import (
     DATASET,
     MICRO_BATCH,
     QUICK_NETWORK,

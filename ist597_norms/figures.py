@@ -192,12 +192,12 @@ def draw_axes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     figure, axes = plotting.mosaic("aaa;bcd", height=2.7, height_ratios=(0.45, 1))
     network, *cubes = axes
     boxes = [
-        "images\n28×28",
-        "conv 5×5\n30 filters",
+        "images\n28 x 28",
+        "conv 5 x 5\n30 filters",
         "norm",
         "ReLU",
         "norm,\nafter",
-        "max-pool\n2×2",
+        "max-pool\n2 x 2",
         "affine\n100 units",
         "norm",
         "ReLU",
@@ -211,7 +211,7 @@ def draw_axes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
         network.text(place, 0, name, ha="center", va="center", fontsize=5.5, bbox=box)
     network.plot([0, len(boxes) - 1], [0, 0], color="0.4", linewidth=0.8, zorder=0)
     network.set(xlim=(-0.5, len(boxes) - 0.5), ylim=(-1, 1))
-    titles = ("batch norm: a channel", "layer norm: an image", "Keras’s default: a pixel")
+    titles = ("batch norm: a channel", "layer norm: an image", "Keras's default: a pixel")
     for ax, title, averaged in zip(cubes, titles, ("hw n", "hw c", "c"), strict=True):
         draw_cube(ax, averaged)
         ax.set_title(title, fontsize=7)

@@ -19,6 +19,7 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 # isort: split
 
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 from typing import Any
@@ -216,7 +217,7 @@ def _layer_axes(rng):
 
 # Differences that are no rounding: largest difference of outputs, or (running variance) relative difference. The first
 # and third are for inputs of deviation 0.02, whose variance is below eps.
-DEMONSTRATIONS = {
+DEMONSTRATIONS: dict[str, Callable] = {
     "eps 1e-5 against 1e-3": _other_eps,
     "eps 1e-5 against 1e-3, deviation 1": partial(_other_eps, deviation=1.0),
     "eps outside the root": _eps_outside,

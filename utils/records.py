@@ -39,14 +39,17 @@ def read_record(path: Path, config: dict | None = None) -> dict | None:
     try:
         record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
         # Unlike ==, this tells 1, 1.0 and true apart.
-        same = config is None or _dumps(record["config"]) == _dumps(to_json(config)[0])
+        same = config is None or _dumps(record["config"]) == _dumps(to_json(config))
         valid = same and isinstance(record["config"], dict) and len({**record["result"]}) > 0 and record["seconds"] >= 0
         valid = valid and isinstance(record["environment"]["commit"], str)
     except PermissionError as error:  # somebody else's: it is there, and to run it again would not help
         sys.exit(f"{short_path(path)} cannot be read ({error.strerror}); nothing was run.")
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return record if valid else None
+    if not valid:
+        return None
+    record["result"].pop("diverged", None)  # older records name so what null says
+    return record
 
 
 def read_runs(stem: str, options: Options, **wanted: Any) -> pd.DataFrame:
@@ -65,7 +68,7 @@ def read_runs(stem: str, options: Options, **wanted: Any) -> pd.DataFrame:
     for path in (folder / name for name in names if name.endswith(".json")):
         record = read_record(path)
         if record is not None:
-            config, _ = to_json(record["config"], digits=DIGITS)
+            config = to_json(record["config"], digits=DIGITS)
             if wanted.items() <= config.items():
                 records.append(record)
     if not records:
@@ -103,7 +106,7 @@ def write_summary(stem: str, summary: dict, options: Options = DEFAULTS, frame: 
         if "dataset" in frame:
             origin["dataset"] = frame.dataset.iloc[0]
         summary = {**summary, **origin}
-    write_json(path, to_json(summary, digits=DIGITS)[0], indent=1)
+    write_json(path, to_json(summary, digits=DIGITS), indent=1)
     say(f"{stem}: summary in {short_path(path)}")
     return path
 
@@ -134,34 +137,33 @@ def read_summary(stem: str, options: Options, dataset: str, keys: tuple[str, ...
     return summary
 
 
-def to_json(value: Any, digits: int | None = None) -> tuple[Any, bool]:
-    """Return (value in plain JSON types, whether it held a NaN or an infinity, which become null).
+def to_json(value: Any, digits: int | None = None) -> Any:
+    """Return the value in plain JSON types; what is not finite or masked, a diverged run's, becomes null.
 
-    With `digits`, floats are rounded to that many significant digits.
+    With `digits`, floats are rounded to that many significant digits. Raises TypeError for a value of another type and
+    ValueError for two keys of one name.
     """
     if value is np.ma.masked:  # it would count as zero
-        return None, True
+        return None
     if isinstance(value, dict):
         named = {str(key): to_json(item, digits) for key, item in value.items()}
         if len(named) < len(value):
             raise ValueError(f"two of the keys {list(value)} have one name in JSON")
-        return {key: pair[0] for key, pair in named.items()}, any(pair[1] for pair in named.values())
+        return named
     if isinstance(value, np.ndarray) and value.ndim == 0:  # any torch scalar's .numpy()
         value = value.item()
     if isinstance(value, (list, tuple, np.ndarray)):
-        pairs = [to_json(item, digits) for item in value]
-        return [pair[0] for pair in pairs], any(pair[1] for pair in pairs)
+        return [to_json(item, digits) for item in value]
     if isinstance(value, (bool, np.bool_)):
-        return bool(value), False
+        return bool(value)
     if isinstance(value, (int, np.integer)):
-        return int(value), False
+        return int(value)
     if isinstance(value, (float, np.floating)):
-        value = float(value)
         if not math.isfinite(value):
-            return None, True
-        return (float(f"{value:.{digits}g}") if digits else value), False
+            return None
+        return float(f"{value:.{digits}g}") if digits else float(value)
     if value is None or isinstance(value, str):
-        return value, False
+        return value
     raise TypeError(f"a record holds JSON values, not {type(value).__name__}: {value!r}")
 
 

@@ -30,7 +30,7 @@ from utils.files import UNFINISHED, locked, say, short_path, warn
 from utils.provenance import environment
 from utils.records import check_json, read_record, record_name, table, to_json, write_json
 
-RESERVED = ("seconds", "environment", "diverged")  # columns of the table that are neither a config's nor a result's
+RESERVED = ("seconds", "environment")  # columns of the table that are neither a config's nor a result's
 REPLACED = ".replaced"  # ending of a record that --fresh has set aside until there is a new one
 
 
@@ -130,7 +130,7 @@ def _run(stem, todo, folder, attempts, fresh):
                 write_json(path, record)
                 Path(f"{path}{REPLACED}").unlink(missing_ok=True)
     if failed:
-        listing = "\n".join(f"  {json.dumps(to_json(config)[0])}" for config in failed)
+        listing = "\n".join(f"  {json.dumps(to_json(config))}" for config in failed)
         sys.exit(f"{stem}: {len(failed)} of {len(todo)} runs failed, the others are recorded:\n{listing}")
 
 
@@ -214,12 +214,12 @@ def record_of(run: Callable, config: dict, options: Options) -> dict:
 
 def _record(run, config):
     start = time.perf_counter()
-    result, diverged = to_json(run(config))
+    result = to_json(run(config))
     used = _take_environment(result)
     _check_result(result, config)
     record = {
-        "config": to_json(config)[0],
-        "result": {**result, "diverged": True} if diverged else result,
+        "config": to_json(config),
+        "result": result,
         "environment": {**environment(), **used},
         "seconds": round(time.perf_counter() - start, 3),
     }
@@ -233,7 +233,7 @@ def _check_config(config):
         if not isinstance(key, str) or key in RESERVED:
             raise ValueError(f"a config has the key {key!r}; it must be a string and none of {', '.join(RESERVED)}")
     try:
-        check_json(to_json(config)[0])
+        check_json(to_json(config))
     except (TypeError, ValueError) as error:
         raise ValueError(f"the config {config!r} cannot be recorded: {error}") from error
 

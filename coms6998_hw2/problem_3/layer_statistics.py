@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from coms6998_hw2.models import batch_norms
-from utils.training import Trainer
+from coms6998_hw2.trainer import Trainer
 
 RUNNING = 0.9  # the old value's weight in batch norm's running statistics: PyTorch's default
 

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from coms6998_hw2.problem_4.batch_policies import asked_sizes, sizes_by_epoch
-from coms6998_hw2.problem_4.training import Training
+from coms6998_hw2.problem_4.training_run import Training
 
 WINDOWS = 20  # equal parts of the images seen, in which two runs are compared: a quarter of an epoch of five
 BEHIND = 0.05  # of the loss's whole fall: the range rule's threshold, too

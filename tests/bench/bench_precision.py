@@ -22,13 +22,13 @@ import torch
 
 from coms6998_hw2.models import LeNet5, MiniGoogLeNet
 from coms6998_hw2.p3_lenet5 import BATCH_SIZE, preparation
-from coms6998_hw2.problem_4.training import LARGEST_SHIFT, resize
+from coms6998_hw2.problem_4.training_run import LARGEST_SHIFT, resize
+from coms6998_hw2.trainer import Trainer, fastest_precision, on_device, split_in_batches
 from utils import data, machine
 from utils.cli import Options
 from utils.intervals import mean_interval
 from utils.provenance import environment
 from utils.records import write_summary
-from utils.training import Trainer, fastest_precision, on_device, split_in_batches
 
 IMAGES = {"lenet5": 1920, "mini_googlenet": 192}
 ROUNDS = 20

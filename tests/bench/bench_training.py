@@ -33,13 +33,13 @@ from torchvision import transforms
 
 from coms6998_hw2.models import LeNet5, MiniGoogLeNet
 from coms6998_hw2.p3_lenet5 import preparation
-from coms6998_hw2.problem_4.training import resize
+from coms6998_hw2.problem_4.training_run import resize
+from coms6998_hw2.trainer import Trainer, fastest_precision, on_device, split_in_batches
 from utils import data, machine
 from utils.cli import Options
 from utils.intervals import geometric_interval, mean_interval
 from utils.provenance import environment
 from utils.records import write_summary
-from utils.training import Trainer, fastest_precision, on_device, split_in_batches
 
 BATCH_SIZE, ROUNDS, IMAGES = 64, 3, 55_000
 STEPS, WARM_UP, PROFILED = 30, 3, 20

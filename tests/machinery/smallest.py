@@ -53,9 +53,9 @@ def smallest(stem: str) -> ModuleType:
     if stem.startswith("p4_") and stem != "p4_1_fashion_mnist":
         # A network that is a hundred times as fast; MiniGoogLeNet has tests of its own.
         from coms6998_hw2.models import LeNet5
-        from coms6998_hw2.problem_4 import training
+        from coms6998_hw2.problem_4 import training_run
 
-        training.NETWORK = lambda share: LeNet5(batch_norm=True)
+        training_run.NETWORK = lambda share: LeNet5(batch_norm=True)
     machine.cores = lambda: 1  # one process, in which all this holds
     return script
 
@@ -65,11 +65,9 @@ def compare_again(script: ModuleType, folder: Path) -> None:
     paths = sorted(folder.iterdir())
     for path in (paths[0], paths[len(paths) // 2], paths[-1]):
         record = json.loads(path.read_text())
-        result, diverged = to_json(script.run(record["config"]))
+        result = to_json(script.run(record["config"]))
         for key in ("precision", "device"):
             del result[key]
-        if diverged:
-            result["diverged"] = True
         assert result == record["result"], path
 
 

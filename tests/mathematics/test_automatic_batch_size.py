@@ -15,7 +15,7 @@ from coms6998_hw2.problem_4.automatic_batch_size import (
     noise_scale,
     power_of_two,
 )
-from coms6998_hw2.problem_4.training import Training
+from coms6998_hw2.problem_4.training_run import Training
 from utils.cli import Options
 
 DIMENSION, NOISE = 20, 0.5

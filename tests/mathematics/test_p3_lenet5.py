@@ -8,6 +8,7 @@ from torch import nn
 
 from coms6998_hw2 import p3_lenet5 as p3
 from coms6998_hw2.models import LeNet5, batch_norms
+from coms6998_hw2.problem_3.figures import LAYERS
 from coms6998_hw2.problem_3.layer_statistics import (
     co_adaptation,
     drift,
@@ -15,11 +16,10 @@ from coms6998_hw2.problem_3.layer_statistics import (
     noise_of_running_mean,
     variance_shift,
 )
-from coms6998_hw2.problem_3.lenet5_figures import LAYERS
-from coms6998_hw2.problem_3.lenet5_intervals import best_rates, differences
+from coms6998_hw2.problem_3.summary import best_rates, differences
+from coms6998_hw2.trainer import Trainer, on_device
 from utils import data
 from utils.cli import ROOT
-from utils.training import Trainer, on_device
 
 CPU = torch.device("cpu")
 

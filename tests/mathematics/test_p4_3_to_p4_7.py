@@ -14,7 +14,7 @@ from coms6998_hw2 import p4_4_batch_size_range as p4_4
 from coms6998_hw2 import p4_6_cyclical_batch_size as p4_6
 from coms6998_hw2.problem_4.automatic_batch_size import power_of_two
 from coms6998_hw2.problem_4.range_rules import batch_size_range
-from coms6998_hw2.problem_4.training import CURVES
+from coms6998_hw2.problem_4.training_run import CURVES
 from utils.cli import ROOT, Options
 from utils.records import read_runs, write_summary
 from utils.runs import run_all

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from coms6998_hw2.models import LeNet5, MiniGoogLeNet
-from coms6998_hw2.problem_4.training import batch_sizes
-from utils.training import EVALUATION_BATCH, Trainer, on_device, shift_and_flip, split_in_batches
+from coms6998_hw2.problem_4.training_run import batch_sizes
+from coms6998_hw2.trainer import EVALUATION_BATCH, Trainer, on_device, shift_and_flip, split_in_batches
 
 CPU = torch.device("cpu")
 RNG = np.random.default_rng(0)

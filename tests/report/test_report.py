@@ -150,8 +150,39 @@ def test_an_answers_words_are_those_of_its_sentence(tmp_path):
     shutil.copy(REPORT / "template.typ", tmp_path)
     source.write_text(
         '#import "template.typ": *\n'
-        '#answer("1", "a.py")[lr#sub[min] is #significant(2e-5, digits: 1), *or* #claim("c")[$x$ #fixed(0.5, 2)].][M]'
+        '#answer("1", "a.py")[lr#sub[min] is #significant(2e-5, digits: 1), *or* '
+        "#claim(() => 1 < 2)[$x$ #fixed(0.5, 2)].][M]"
     )
     options = Options(output=tmp_path)
     (answer,) = build.answers(source, options, tmp_path)
     assert answer["text"] == "lr_min is 2\u00a0\u00d7\u00a010^\u22125, or x 0.50."
+
+
+def turned(value):
+    """Return a summary with the sign of every mean, share and bound of an interval turned."""
+    if isinstance(value, list):
+        return [turned(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if {"low", "high"} <= value.keys():
+        return {key: -item if isinstance(item, float) else item for key, item in value.items()}
+    return {key: turned(item) for key, item in value.items()}
+
+
+WITH_INTERVALS = [path for path in sorted((REPORT / "results").glob("p*.json")) if '"low"' in path.read_text()]
+
+
+@pytest.mark.parametrize("path", WITH_INTERVALS, ids=lambda path: path.stem)
+def test_a_result_that_turns_its_sign_stops_the_build_at_a_sentence(path, copy):
+    root, options = copy
+    tampered = root / "report" / "results" / path.name
+    tampered.write_text(json.dumps(turned(json.loads(path.read_text()))))
+    source = root / "report" / ("ist597.typ" if path.stem == "p1_compare_norms" else "coms6998_hw2.typ")
+    with pytest.raises(SystemExit, match="the results do not bear out the sentence: "):
+        build.compile_report(source, options, root)
+
+
+def test_no_condition_of_a_sentence_is_a_constant():
+    conditions = re.findall(r"#claim\(\s*(.*)", "\n".join(TEXT))
+    assert len(conditions) > 100 and all(condition.startswith("() => ") for condition in conditions)
+    assert [condition for condition in conditions if re.match(r"\(\) => (not )?(true|false)\b", condition)] == []

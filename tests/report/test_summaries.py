@@ -1,15 +1,14 @@
-"""Every key of a summary is read: by a report, a claim's test, a figure or another script."""
+"""Every key of a summary is read: by a report, a figure or another script."""
 
 import json
 import re
-from pathlib import Path
 
 import pytest
-from claims import RESULTS
 
 from utils.cli import ROOT
 
-TEXTS = [*(ROOT / "report").rglob("*.typ"), *Path(__file__).parent.glob("test_claims*.py")]
+RESULTS = ROOT / "report" / "results"
+TEXTS = (ROOT / "report").rglob("*.typ")
 TEXT = "\n".join(path.read_text(encoding="utf-8") for path in TEXTS)
 # .key, .at("key"), ["key"], and ("key", ...) of a loop; in the code of figures only what is read off a summary.
 IN_TEXT = set(re.findall(r"""[.](\w+)|["'](\w+)["']""", TEXT))

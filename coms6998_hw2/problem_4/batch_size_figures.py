@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from coms6998_hw2.problem_4.automatic_batch_size import BEHIND, WINDOWS, windowed
-from coms6998_hw2.problem_4.training import batch_sizes
+from coms6998_hw2.problem_4.training_run import batch_sizes
 from utils import plotting
 from utils.records import floats, last
 

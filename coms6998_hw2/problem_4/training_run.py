@@ -14,11 +14,11 @@ import torch
 from torch.nn import functional
 
 from coms6998_hw2.models import MiniGoogLeNet
+from coms6998_hw2.trainer import Trainer, fastest_precision, on_device
 from utils import data, machine
 from utils.cli import Options
 from utils.intervals import mean_interval
 from utils.records import last
-from utils.training import Trainer, fastest_precision, on_device
 
 NETWORK, DATASET = MiniGoogLeNet, "fashion_mnist"  # the assignment's
 BATCH_SIZE = 64  # question 4.2
