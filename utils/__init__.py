@@ -1,8 +1,6 @@
 """What every script shares: flags, data sets, records, figures; no mathematics that an assignment asks for."""
 
-import contextlib
 import os
-import sys
 
 # What notebooks export and other projects are told to set must not reach the libraries that are imported after this.
 os.environ["MPLBACKEND"] = "Agg"  # no display is used
@@ -34,17 +32,3 @@ for _name in (
     "KMP_AFFINITY",
 ):
     os.environ.pop(_name, None)
-
-
-def _say_interrupted(kind, error, trace):
-    """Show an error as usual, but Ctrl-C outside of the runs (for theirs see utils.runs) in one sentence."""
-    if not issubclass(kind, KeyboardInterrupt) or hasattr(sys, "ps1") or sys.flags.interactive:
-        sys.__excepthook__(kind, error, trace)
-        return
-    with contextlib.suppress(AttributeError, OSError):  # closed, or nobody reads it any more
-        print("\ninterrupted; what is recorded is kept, the same command without --fresh goes on.", file=sys.stderr)
-        sys.stdout.flush()
-    os._exit(130)
-
-
-sys.excepthook = _say_interrupted

@@ -7,9 +7,7 @@ import hashlib
 import http.client
 import io
 import os
-import socket
 import sys
-import threading
 import urllib.request
 from pathlib import Path
 
@@ -28,7 +26,6 @@ NAMES = tuple(SIZES)
 VALIDATION, SPLIT_SEED = 5000, 0  # of the one split that all scripts, variants and seeds share
 BESIDE = "../shared/data"  # seen from the checkout: where data sets are looked for that are not in the data folder
 TIMEOUT = 10  # seconds to wait for a mirror that does not answer
-DEADLINE = 600  # seconds for a file, from a mirror that does
 # torchvision's names and MD5 sums. They stand here so that reading needs no torchvision, which takes seconds to import.
 FOLDERS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
 MD5_SUMS = {
@@ -252,51 +249,25 @@ def _read_verified(path: Path, md5: str) -> bytes:
     return content
 
 
-def _fetch(address: str) -> bytes:
-    """Return what lies at an address; raises TimeoutError where it is not all there after DEADLINE seconds."""
-    fetched: list[bytes | Exception] = []
-
-    def fetch():
-        try:
-            with urllib.request.urlopen(address) as answer:
-                fetched.append(answer.read())
-        except Exception as error:
-            fetched.append(error)
-
-    # A mirror that sends a byte now and then, in its header or after it, never times out by itself.
-    thread = threading.Thread(target=fetch, daemon=True)
-    thread.start()
-    thread.join(DEADLINE)
-    if not fetched:
-        raise TimeoutError(f"not all there after {DEADLINE} s")
-    if isinstance(fetched[0], Exception):
-        raise fetched[0]
-    return fetched[0]
-
-
 def _md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _download(name, path, md5, mirrors):
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT)
     tried = []
-    try:
-        for mirror in mirrors:
-            try:
-                content = _fetch(mirror + path.name)
-                if _md5(content) != md5:
-                    raise OSError("what it sends has another MD5 sum")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                partial = path.with_name(f".{path.name}.{os.getpid()}")
-                partial.write_bytes(content)
-                os.replace(partial, path)
-                return
-            except (OSError, RuntimeError, ValueError, http.client.HTTPException) as error:
-                tried.append(f"{mirror}: {type(error).__name__}: {' '.join(str(error).split())}")
-    finally:
-        socket.setdefaulttimeout(timeout)
+    for mirror in mirrors:
+        try:
+            with urllib.request.urlopen(mirror + path.name, timeout=TIMEOUT) as answer:
+                content = answer.read()
+            if _md5(content) != md5:
+                raise OSError("what it sends has another MD5 sum")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f".{path.name}.{os.getpid()}")
+            partial.write_bytes(content)
+            os.replace(partial, path)
+            return
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            tried.append(f"{mirror}: {type(error).__name__}: {' '.join(str(error).split())}")
     raise DataUnavailable(
         f"{name} is not at {path} and could not be downloaded ({'; '.join(tried) or 'not tried'}). "
         f"Put its archives (data/README.md lists them) into {path.parent}, or name another data folder with --data-dir."

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from utils import data, machine
 from utils.cli import Options
-from utils.files import UNFINISHED, locked, say, short_path, warn
+from utils.files import say, short_path, warn
 from utils.provenance import environment
 from utils.records import check_json, read_record, record_name, table, to_json, write_json
 
@@ -114,7 +114,7 @@ def _run(stem, todo, folder, attempts, fresh):
     if not todo:
         say(f"{stem}: every run is recorded in {short_path(folder)}")
         return
-    _clear_litter(folder)
+    _check_writable(folder)
     say(f"{stem}: runs to do: {len(todo)}, records in {short_path(folder)}")
     if fresh:
         for path in folder.glob("*.json"):
@@ -270,13 +270,12 @@ def _follow_parent(parent):
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _clear_litter(folder: Path) -> None:
-    """Remove what a killed process left half-written; the lock tells that nobody is writing it."""
+def _check_writable(folder: Path) -> None:
+    """Make the folder; end with status 1 where nothing can be written into it, before anything is run."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder), locked(folder):
-            for leftover in folder.glob(f".*{UNFINISHED}"):
-                leftover.unlink()
+        with tempfile.TemporaryFile(dir=folder):
+            pass
     except OSError as error:
         sys.exit(f"{folder} cannot be written ({error.strerror}); nothing was run. Name another folder with --output.")
 

@@ -1,6 +1,5 @@
 """Data sets: what is read is what the publisher made, and what is damaged or missing is named and left alone."""
 
-import contextlib
 import functools
 import gzip
 import hashlib
@@ -13,7 +12,6 @@ import socket
 import struct
 import tarfile
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -198,33 +196,6 @@ def test_after_a_broken_mirror_the_next_one_is_tried(kind, tiny_mnist, mirror, t
             data.resolve(configs, Options(preset="full", data_dir=tmp_path / "new"))
         assert data.resolve(configs, Options(preset="quick", data_dir=tmp_path / "new")) == [{"dataset": "digits"}]
         monkeypatch.setattr(MNIST, "mirrors", [broken, mirror[0]])
-        images, _ = data.load("mnist", tmp_path / "new", train=True)
-        np.testing.assert_array_equal(images, tiny_mnist[1]["train-images-idx3-ubyte.gz"])
-
-
-def drip(server, begin):
-    """Answer with one byte at a time after a beginning, for ever, each long before a time-out."""
-    with contextlib.suppress(OSError):  # the server is closed
-        while True:
-            connection, _ = server.accept()
-            with connection, contextlib.suppress(ConnectionError):
-                connection.recv(1000)
-                connection.sendall(begin)
-                while True:
-                    connection.sendall(b"x")
-                    time.sleep(0.05)
-
-
-@pytest.mark.parametrize("begin", [b"HTTP/1.0 200 OK\r\n\r\n", b"HTTP/1.0 200 OK\r\nX: "], ids=["body", "header"])
-def test_a_mirror_that_drips_for_ever_has_a_deadline(begin, tiny_mnist, mirror, tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "DEADLINE", 0.5)
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=drip, args=(server, begin), daemon=True).start()
-        dripping = f"http://127.0.0.1:{server.getsockname()[1]}/"
-        monkeypatch.setattr(MNIST, "mirrors", [dripping])
-        with pytest.raises(data.DataUnavailable, match=r"not all there after 0\.5 s"):
-            data.load("mnist", tmp_path / "new", train=True)
-        monkeypatch.setattr(MNIST, "mirrors", [dripping, mirror[0]])
         images, _ = data.load("mnist", tmp_path / "new", train=True)
         np.testing.assert_array_equal(images, tiny_mnist[1]["train-images-idx3-ubyte.gz"])
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 import pytest
-from sweeping import complete, everything, finish, paths, readable, results, start, wait_for_records
+from sweeping import complete, everything, finish, readable, results, start, wait_for_records
 
 from utils.cli import ROOT, Options
 from utils.records import read_summary
@@ -62,14 +62,6 @@ def test_a_folder_deleted_in_the_middle(tmp_path):
     assert len(complete(tmp_path, runs=20, pause=0.05)) == 20
 
 
-def test_a_clock_that_is_set_back(tmp_path):
-    before = complete(tmp_path, runs=3)
-    for path, year in zip(paths(tmp_path), (1971, 2100, 2038), strict=True):
-        os.utime(path, ((year - 1970) * 31_556_952,) * 2)
-    status, said = finish(start(tmp_path, runs=4))
-    assert status == 0 and "runs to do: 1," in said and before.items() <= results(tmp_path).items()
-
-
 def test_a_path_with_spaces_in_the_c_locale(tmp_path):
     plain = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     for number, environment in enumerate(({}, plain)):
@@ -89,22 +81,6 @@ def test_without_a_home_and_caches(tmp_path, home):
     done = subprocess.run(words, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "figures" / "p4_1_fashion_mnist.png").exists()
-
-
-@pytest.mark.parametrize("where", [">&-", ">&- 2>&-", "2>/dev/full", ">/dev/full 2>&1"])
-def test_without_anyone_listening(tmp_path, where):
-    process = start(tmp_path, prefix=["sh", "-c", f'exec "$@" {where}', "sh"], draw=True, runs=2)
-    assert finish(process)[0] == 0
-    assert len(results(tmp_path)) == 2 and (tmp_path / "figures" / "sweep.svg").exists()
-
-
-def test_when_the_reader_of_everything_leaves(tmp_path):
-    reader, pipe = os.pipe()
-    process = start(tmp_path, stdout=pipe, stderr=pipe, runs=14, pause=1, size=10, fault="raise")
-    os.close(reader)
-    os.close(pipe)
-    assert process.wait(60) == 1
-    assert len(results(tmp_path)) == 13  # of 14; the one that raises is the first
 
 
 @pytest.mark.parametrize(
