@@ -23,7 +23,7 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -42,13 +42,32 @@ from utils.runs import sweep
 
 STEM = "p3_lenet5"
 CURVES = ("running_train_loss", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
-VARIANTS = {  # their names and colors stand in problem_3/figures.py, their rows in report/coms6998_hw2/p3.typ
-    "none": {},
-    "bn": {"batch_norm": True},  # 3.2
-    "bn_input": {"batch_norm": True, "batch_norm_input": True},  # 3.3
-    "dropout": {"dropout": True},  # 3.4; rates 0.2 and 0.5, the assignment's
-    "bn_dropout": {"batch_norm": True, "dropout": True},  # 3.5
-    "dropout_bn": {"batch_norm": True, "dropout": True, "dropout_first": True},  # 3.5, Li et al.'s harder case
+
+
+class Variant(NamedTuple):
+    """How a variant is called and drawn, and what LeNet5 is told to make it."""
+
+    label: str
+    color: str
+    line: str
+    choices: dict[str, bool]
+
+
+VARIANTS = {  # figures and report read them from the summary
+    "none": Variant("plain", plotting.BLACK, "-", {}),
+    "bn": Variant("batch norm", plotting.BLUE, "-", {"batch_norm": True}),  # 3.2
+    # 3.3; its curves lie on those of "bn", which should be seen below them
+    "bn_input": Variant("batch norm, input too", plotting.SKY, "--", {"batch_norm": True, "batch_norm_input": True}),
+    "dropout": Variant(
+        "dropout", plotting.VERMILION, "-", {"dropout": True}
+    ),  # 3.4; rates 0.2 and 0.5, the assignment's
+    "bn_dropout": Variant("batch norm + dropout", plotting.GREEN, "-", {"batch_norm": True, "dropout": True}),  # 3.5
+    "dropout_bn": Variant(  # 3.5, Li et al.'s harder case
+        "dropout, then batch norm",
+        plotting.PURPLE,
+        "-",
+        {"batch_norm": True, "dropout": True, "dropout_first": True},
+    ),
 }
 LONG = ("bn", "dropout", "bn_dropout", "dropout_bn")  # trained for more epochs, too: dropout's length is a nuisance
 BATCH_SIZE, MOMENTUM = 64, 0.9  # usual values, the same for all variants
@@ -169,7 +188,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     torch.set_num_threads(1)
     torch.manual_seed(config["seed"])
     device = machine.torch_device(options.device)
-    variant = VARIANTS[config["variant"]]
+    choices = VARIANTS[config["variant"]].choices
     images, labels = data.load(config["dataset"], options.data_dir, train=True, first=config["loaded"])
     training, validation = data.hold_out(labels)
     # With few images evaluations, not updates, would take the time: one for as many images as there are in all.
@@ -178,8 +197,8 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
         # Other images for each seed: with few of them, which they are is a large part of the spread.
         _, chosen = data.split(labels[training], config["images"], config["seed"])
         training = training[chosen]
-    prepare = preparation(images[training], standardized=not variant.get("batch_norm_input"))
-    trainer = Trainer(LeNet5(**variant), device, prepare, learning_rate=config["learning_rate"], momentum=MOMENTUM)
+    prepare = preparation(images[training], standardized=not choices.get("batch_norm_input"))
+    trainer = Trainer(LeNet5(**choices), device, prepare, learning_rate=config["learning_rate"], momentum=MOMENTUM)
     pixels, targets = on_device(images, labels, device)
     watched, measured = training[:WATCHED], validation[:MEASURED]
     rng = np.random.default_rng([config["seed"], 1])
@@ -228,7 +247,11 @@ def summarise(frame: pd.DataFrame) -> dict:
     common = summary.at_rates(whole, dict.fromkeys(VARIANTS, COMMON_RATE))
     validation = data.validation_size(frame.loaded.iloc[0])
     tried = whole.groupby("learning_rate").variant.nunique()
+    looks = []
+    for name, variant in VARIANTS.items():
+        looks.append({"name": name, "label": variant.label, "color": variant.color, "line": variant.line})
     return {
+        "variants": looks,
         "protocol": {
             "dataset": frame.dataset.iloc[0],
             "seeds": frame.seed.nunique(),

@@ -9,23 +9,6 @@ from matplotlib.axes import Axes
 
 from utils import plotting
 
-LABELS = {
-    "none": "plain",
-    "bn": "batch norm",
-    "bn_input": "batch norm, input too",
-    "dropout": "dropout",
-    "bn_dropout": "batch norm + dropout",
-    "dropout_bn": "dropout, then batch norm",
-}
-COLORS = {
-    "none": plotting.BLACK,
-    "bn": plotting.BLUE,
-    "bn_input": plotting.SKY,
-    "dropout": plotting.VERMILION,
-    "bn_dropout": plotting.GREEN,
-    "dropout_bn": plotting.PURPLE,
-}
-STYLES = dict.fromkeys(LABELS, "-") | {"bn_input": "--"}  # it lies on "bn", which should be seen below it
 FEW_UNITS = ("c1", "c3")  # whose units are shown as points on their violins
 LAYERS = ("c1", "c3", "c5", "f6")
 
@@ -44,19 +27,25 @@ def chosen(
     return rows[rows.learning_rate == (rate or rates[variant])]
 
 
+def looks_of(summary: dict) -> dict[str, dict]:
+    """Return, by variant in the order of the rows, its "label", "color" and "line"."""
+    return {row["name"]: row for row in summary["variants"]}
+
+
 def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the main figure: training and validation loss, evaluation mode, and test accuracy, every seed."""
     figure, axes = plotting.subplots(1, 3, height=2.7)
+    looks = looks_of(summary)
     axes[0, 1].sharey(axes[0, 0])
-    for row, variant in enumerate(LABELS):
-        rows, color = chosen(frame, summary, variant), COLORS[variant]
+    for row, variant in enumerate(looks):
+        rows, color = chosen(frame, summary, variant), looks[variant]["color"]
         for ax, key in zip(axes[0, :2], ("train_loss", "validation_loss"), strict=True):
-            style = STYLES[variant] if variant == "bn_input" else "." + STYLES[variant]
-            plotting.show_seeds(ax, rows[key], color, first=1, style=style, label=LABELS[variant])
+            style = looks[variant]["line"] if variant == "bn_input" else "." + looks[variant]["line"]
+            plotting.show_seeds(ax, rows[key], color, first=1, style=style, label=looks[variant]["label"])
         plotting.show_end(axes[0, 2], row, rows.test_accuracy, summary["test_accuracy"][variant], color)
     axes[0, 0].set(xlabel="epoch", ylabel="training loss", yscale="log")
     axes[0, 1].set(xlabel="epoch", ylabel="validation loss", yscale="log")
-    _name_rows(axes[0, 2])
+    _name_rows(axes[0, 2], looks)
     axes[0, 2].set_xlabel("test accuracy")
     plotting.in_percent(axes[0, 2].xaxis, 1)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
@@ -64,15 +53,16 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     return figure
 
 
-def _name_rows(ax: Axes) -> None:
+def _name_rows(ax: Axes, looks: dict) -> None:
     """Label a row for each variant, the first on top."""
-    ax.set_yticks(range(len(LABELS)), LABELS.values(), fontsize=6)
+    ax.set_yticks(range(len(looks)), [look["label"] for look in looks.values()], fontsize=6)
     ax.invert_yaxis()
 
 
 def draw_violins(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return question 3.3's figure: the distribution of gamma and beta in each layer, with and without input norm."""
     figure, axes = plotting.subplots(2, 1, height=3.2, sharex=True)
+    looks = looks_of(summary)
     layers = ("input", *LAYERS)
     for offset, variant in ((-0.2, "bn"), (0.2, "bn_input")):
         rows = chosen(frame, summary, variant)
@@ -81,14 +71,14 @@ def draw_violins(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
                 values = [value for run in rows[key] for value in run.get(layer, [])]
                 middle = position + offset
                 if len(values) > len(rows):
-                    plotting.show_violins(ax, [middle], [np.array(values)], COLORS[variant], width=0.36)
+                    plotting.show_violins(ax, [middle], [np.array(values)], looks[variant]["color"], width=0.36)
                     if layer in FEW_UNITS:
                         ax.plot([middle] * len(values), values, ".", color=plotting.BLACK, markersize=2)
                 elif values:  # the input's norm has one gamma and one beta: a point for each seed
-                    ax.plot([middle] * len(values), values, "o", color=COLORS[variant])
+                    ax.plot([middle] * len(values), values, "o", color=looks[variant]["color"])
             ax.set_ylabel({"gamma": r"$\gamma$ (scale)", "beta": r"$\beta$ (shift)"}[key])
     for variant in ("bn", "bn_input"):
-        axes[0, 0].plot([], [], "s", color=COLORS[variant], label=LABELS[variant])
+        axes[0, 0].plot([], [], "s", color=looks[variant]["color"], label=looks[variant]["label"])
     axes[0, 0].legend()
     axes[1, 0].set_xticks(range(len(layers)), [layer if layer == "input" else layer.upper() for layer in layers])
     axes[1, 0].set_xlim(-0.5, len(layers) - 0.5)
@@ -99,8 +89,9 @@ def draw_violins(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
 def draw_causes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return question 3.1's figure: correlation between units, drift of the activations' inputs, variance shift."""
     figure, axes = plotting.subplots(1, 3, height=2.7)
-    for row, variant in enumerate(LABELS):
-        rows, color = chosen(frame, summary, variant, summary["protocol"]["common_rate"]), COLORS[variant]
+    looks = looks_of(summary)
+    for row, variant in enumerate(looks):
+        rows, color = chosen(frame, summary, variant, summary["protocol"]["common_rate"]), looks[variant]["color"]
         scores = [run["f6"] for run in rows.correlation]
         plotting.show_end(axes[0, 0], row, scores, summary["correlation"][variant]["f6"], color)
         if variant in ("none", "bn", "dropout"):
@@ -108,11 +99,11 @@ def draw_causes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
         shift = summary["variance_shift"][variant]
         if shift:  # of the variants with batch norm
             intervals = [shift[layer] for layer in LAYERS]
-            style = {"marker": "o", "linestyle": STYLES[variant]}
+            style = {"marker": "o", "linestyle": looks[variant]["line"]}
             plotting.show_interval(axes[0, 2], range(len(LAYERS)), intervals, color, **style)
-    for variant in LABELS:
-        axes[0, 1].plot([], [], STYLES[variant], color=COLORS[variant], label=LABELS[variant])
-    _name_rows(axes[0, 0])
+    for variant in looks:
+        axes[0, 1].plot([], [], looks[variant]["line"], color=looks[variant]["color"], label=looks[variant]["label"])
+    _name_rows(axes[0, 0], looks)
     axes[0, 0].set_xlabel("mean |correlation|, F6")
     axes[0, 1].set(xlabel="epoch", ylabel="drift of C5's mean (s.d.)", yscale="log")
     axes[0, 2].set(ylabel="variance, evaluation / training", xticks=range(len(LAYERS)))
@@ -125,16 +116,23 @@ def draw_causes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
 def draw_images(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the figure of few images: test error against the number of training images, every seed beside its mean."""
     figure, axes = plotting.subplots(1, 1, height=2.6)
+    looks = looks_of(summary)
     ax, protocol = axes[0, 0], summary["protocol"]
     scores = {int(n): row["test_accuracy"] for n, row in summary["images"].items()}
     scores[protocol["images"]] = summary["test_accuracy"]
     order = sorted(scores)
-    for variant, beside in zip(LABELS, np.geomspace(0.75, 1 / 0.75, len(LABELS)), strict=True):
-        color, x = COLORS[variant], np.array(order) * beside
+    for variant, beside in zip(looks, np.geomspace(0.75, 1 / 0.75, len(looks)), strict=True):
+        color, x = looks[variant]["color"], np.array(order) * beside
         low, accuracy, high = plotting.bounds([scores[n][variant] for n in order])
-        style = {"linestyle": STYLES[variant], "linewidth": 0.5, "elinewidth": 1.2, "marker": "o", "markersize": 3}
+        style = {
+            "linestyle": looks[variant]["line"],
+            "linewidth": 0.5,
+            "elinewidth": 1.2,
+            "marker": "o",
+            "markersize": 3,
+        }
         bars = [high - accuracy, accuracy - low]
-        ax.errorbar(x, 1 - accuracy, bars, color=color, label=LABELS[variant], **style)
+        ax.errorbar(x, 1 - accuracy, bars, color=color, label=looks[variant]["label"], **style)
         for n, position in zip(order, x, strict=True):
             errors = 1 - chosen(frame, summary, variant, images=n).test_accuracy
             ax.plot([position * 1.04] * len(errors), errors, ".", color=color, alpha=0.6, markersize=3)
