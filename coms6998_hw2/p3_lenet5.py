@@ -58,9 +58,7 @@ VARIANTS = {  # figures and report read them from the summary
     "bn": Variant("batch norm", plotting.BLUE, "-", {"batch_norm": True}),  # 3.2
     # 3.3; its curves lie on those of "bn", which should be seen below them
     "bn_input": Variant("batch norm, input too", plotting.SKY, "--", {"batch_norm": True, "batch_norm_input": True}),
-    "dropout": Variant(
-        "dropout", plotting.VERMILION, "-", {"dropout": True}
-    ),  # 3.4; rates 0.2 and 0.5, the assignment's
+    "dropout": Variant("dropout", plotting.VERMILION, "-", {"dropout": True}),  # 3.4, at the assignment's rates
     "bn_dropout": Variant("batch norm + dropout", plotting.GREEN, "-", {"batch_norm": True, "dropout": True}),  # 3.5
     "dropout_bn": Variant(  # 3.5, Li et al.'s harder case
         "dropout, then batch norm",
