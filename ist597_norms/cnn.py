@@ -3,7 +3,8 @@
 The provided file is the course's Assignment4/CNN_assignment4.py (AnkurMali/IST597_Fall2019_TF2.0). All that it defines
 is here under its name and with its parameters, to which optional ones were added: CNN with __init__, flatten,
 convolution, relu, max_pool, affine, softmax, cross_entropy_error, forward, loss, backward and compute_output; and
-accuracy_function.
+accuracy_function. Three are kept but not called: `convolution` makes no windows to `flatten`, and `loss` is softmax and
+cross-entropy in one. The folder ist597_norms is handed in whole, as this file imports norms.py.
 
 conv 5x5, 30 filters, padding 2 -> relu -> max-pool 2x2 -> affine -> relu -> affine; weights N(0, 0.1^2), biases zero.
 The normalization stands at the convolution and at the first affine layer, before the ReLU or after it; for comparisons
@@ -31,7 +32,7 @@ class CNN:
     """A convolutional network on images (n, h, w, c), with `hidden_size` units and `output_size` classes.
 
     W, b: the weights and biases of the layers that can be normalized, the convolution's first. With weight
-    normalization `v` is their other name, and the layers' weights are computed from v and g in every forward pass.
+    normalization W holds the paper's v, which is its other name, and the weights are computed from v and g.
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class CNN:
         self._check_images(X)
         X = tf.cast(X, self.dtype)
         for index, v in enumerate(self.v):
-            preactivations = self.affine(X, v, 0.0) if index else self.convolution(X, v, 0.0, PADDING, 1)
+            preactivations = self.convolution(X, v, 0.0, PADDING, 1) if index == 0 else self.affine(X, v, 0.0)
             g, b = norms.weight_norm_init(v, preactivations)
             self.g[index].assign(g)
             self.b[index].assign(b)
@@ -142,7 +143,10 @@ class CNN:
         stride: int = 1,
         padding: int = 0,
     ) -> tf.Tensor:
-        """Return the windows of X (n, h, w, c) as rows, (n * out_h * out_w, window_h * window_w * window_c): im2col."""
+        """Return the windows of X (n, h, w, c) as rows, (n * out_h * out_w, window_h * window_w * window_c): im2col.
+
+        How many there are follows from the other arguments; out_h and out_w are the provided file's.
+        """
         X = tf.pad(X, [[0, 0], [padding, padding], [padding, padding], [0, 0]])
         windows = tf.image.extract_patches(
             X, [1, window_h, window_w, 1], [1, stride, stride, 1], rates=[1, 1, 1, 1], padding="VALID"
@@ -152,7 +156,7 @@ class CNN:
     def convolution(self, X: tf.Tensor, W: tf.Tensor, b: tf.Tensor, padding: int, stride: int) -> tf.Tensor:
         """Return the convolution (n, out_h, out_w, filters) of X (n, h, w, c) with W (h, w, c, filters), plus b.
 
-        Equal to flatten(X, ...) @ W, reshaped, without forming the rows, which would take three times as long.
+        Equal to flatten(X, ...) @ W, reshaped, without forming the rows.
         """
         # Padded first: conv2d's own explicit padding takes a slower kernel on a CPU.
         X = tf.pad(X, [[0, 0], [padding, padding], [padding, padding], [0, 0]])
@@ -177,13 +181,7 @@ class CNN:
         return exponentials / tf.reduce_sum(exponentials, axis=-1, keepdims=True)
 
     def cross_entropy_error(self, yhat: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """Return the mean over examples of -log of the probability that yhat (n, classes) gives the one-hot y.
-
-        Raises ValueError for half precision, in which the least probability would be zero and its logarithm infinite.
-        """
-        yhat = tf.convert_to_tensor(yhat)
-        if yhat.dtype.size < tf.float32.size:
-            raise ValueError(f"yhat is {yhat.dtype.name}; choose float32 or float64")
+        """Return the mean over examples of -log of the probability that yhat (n, classes) gives the one-hot y."""
         of_class = tf.reduce_sum(yhat * y, axis=-1)
         return -tf.reduce_mean(tf.math.log(tf.maximum(of_class, SMALLEST_PROBABILITY)))
 

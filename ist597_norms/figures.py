@@ -8,37 +8,23 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Polygon
 
-from ist597_norms.references import TWINS
+from ist597_norms.measurements import BINS
 from ist597_norms.summary import PROVIDED, TUNED, batch_size_runs, with_variants
 from utils import plotting
 from utils.records import floats, last
 
 COLORS = {"none": plotting.BLACK, "batch": plotting.BLUE, "layer": plotting.VERMILION, "weight": plotting.GREEN}
-STYLES = {"": "-", "after": "--", "data start": ":"}
-LABELS = {
-    "none": "none",
-    "batch": "batch",
-    "batch_after": "batch, after",
-    "layer": "layer",
-    "layer_after": "layer, after",
-    "weight": "weight",
-    "weight_data_start": "weight, data start",
-    "keras_batch": "batch (Keras)",
-    "keras_layer": "layer (Keras)",
-    "tfp_weight": "weight (TFP)",
-}
-BY_HAND = [variant for variant in LABELS if variant not in TWINS.values()]
-OURS = {twin: norm for norm, twin in TWINS.items()}
-BINS = np.linspace(
-    -24, 24, 121
-)  # of the histogram of a ReLU's inputs; what lies beyond counts in the first and the last
 FAILED = 0.16  # height of the strip in which steps without learning are marked, of the axes
 
 
-def look(variant: str) -> dict:
-    """Return a variant's color and line."""
-    norm, *rest = LABELS[variant].split(", ")
-    return {"color": COLORS[OURS.get(variant, norm)], "linestyle": STYLES[rest[0] if rest else ""]}
+def looks_of(summary: dict, level: str) -> dict[str, dict]:
+    """Return, by variant in the rows' order, the "label", "mode", "color" and "line" of those on a level."""
+    return {row["name"]: row for row in summary["variants"] if row["name"] in summary[level]}
+
+
+def line(look: dict) -> dict:
+    """Return a variant's color and line as matplotlib takes them."""
+    return {"color": look["color"], "linestyle": look["line"], "linewidth": 1}
 
 
 def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
@@ -47,15 +33,16 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     steps, own, provided = axes[0]
     frame = with_variants(frame)
     grid = frame[frame.part.isin(TUNED)]
-    for row, variant in enumerate(BY_HAND):
+    looks = looks_of(summary, "tuned")
+    for row, (variant, look) in enumerate(looks.items()):
         rows = grid[grid.variant == variant]
         swept = rows[rows.seed == 0].sort_values("learning_rate")
         learned = swept.learning_rate <= summary["tuned"][variant]["largest_that_learns"]
         ends = np.where(learned, last(swept.validation_accuracy), np.nan)
-        steps.plot(swept.learning_rate, ends, marker=".", linewidth=1, **look(variant))
+        steps.plot(swept.learning_rate, ends, marker=".", **line(look))
         failed = swept.learning_rate[~learned]
-        height = FAILED * (row + 0.7) / len(BY_HAND)
-        marks = {"color": look(variant)["color"], "markersize": 3.5, "transform": steps.get_xaxis_transform()}
+        height = FAILED * (row + 0.7) / len(looks)
+        marks = {"color": look["color"], "markersize": 3.5, "transform": steps.get_xaxis_transform()}
         steps.plot(failed, [height] * len(failed), "x", **marks)
     steps.axhspan(0, FAILED, color="0.93", transform=steps.transAxes)
     steps.text(0.03, FAILED / 2, "learns nothing:", transform=steps.transAxes, va="center", fontsize=7)
@@ -63,28 +50,28 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     steps.set_ylim(top - (top - bottom) / (1 - FAILED), top)
     steps.set(xlabel="step size", ylabel="validation accuracy", xscale="log")
     for ax, level, parts in ((own, "tuned", TUNED), (provided, "provided", PROVIDED)):
-        variants = [variant for variant in LABELS if variant in summary[level]]
-        for row, variant in enumerate(variants):
+        named = looks_of(summary, level)
+        for row, (variant, look) in enumerate(named.items()):
             reached = summary[level][variant]
             rows = frame[frame.part.isin(parts) & (frame.variant == variant)]
             if level == "tuned":
                 rows = rows[rows.learning_rate == reached["learning_rate"]]
-            plotting.show_end(ax, row, rows.test_accuracy, reached["test_accuracy"], look(variant)["color"])
-        ax.set(yticks=range(len(variants)), yticklabels=[LABELS[variant] for variant in variants])
+            plotting.show_end(ax, row, rows.test_accuracy, reached["test_accuracy"], look["color"])
+        ax.set(yticks=range(len(named)), yticklabels=[look["label"] for look in named.values()])
         ax.invert_yaxis()
     own.set(xlabel="test accuracy\nat the best step")
     provided.set(xlabel="test accuracy\nat the provided step")
     for axis in (steps.yaxis, own.xaxis, provided.xaxis):
         plotting.in_percent(axis, 0)
-    show_legend(figure, BY_HAND)
+    show_legend(figure, looks)
     plotting.label_panels(axes)
     return figure
 
 
-def show_legend(figure: plotting.Figure, variants: list[str]) -> None:
+def show_legend(figure: plotting.Figure, looks: dict[str, dict]) -> None:
     """Name the variants' colors and lines under a figure."""
     ax = figure.axes[0]
-    handles = [ax.plot([], [], label=LABELS[variant], **look(variant))[0] for variant in variants]
+    handles = [ax.plot([], [], label=look["label"], **line(look))[0] for look in looks.values()]
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
 
 
@@ -120,33 +107,31 @@ def draw_batch_sizes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
 
 
 def draw_relu(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
-    """Return the figure of the ReLUs: active shares and dead units against the step, histograms of the inputs."""
+    """Return the figure of the ReLUs: active shares of both layers against the step, histograms of the inputs."""
     figure, axes = plotting.mosaic("aabb;cdef", height=4.0)
-    active, dead, *histograms = axes
     frame = with_variants(frame)
     grid, provided = frame[frame.part.isin(TUNED)], frame[frame.part.isin(PROVIDED)]
-    for variant in BY_HAND:
-        rows = grid[(grid.variant == variant) & (grid.seed == 0)].sort_values("learning_rate")
-        for ax, column in ((active, rows.active), (dead, rows.dead)):
-            ends = [np.nan if np.isscalar(layers) else layers[-1][1] for layers in column]
-            ax.plot(rows.learning_rate, np.array(ends, float), marker=".", linewidth=1, **look(variant))
-    active.set(ylabel="share of active outputs", ylim=(-0.03, 1.03))
-    dead.set(ylabel="dead units")
-    for ax in (active, dead):
-        ax.set(xlabel="step size", xscale="log")
+    looks = looks_of(summary, "tuned")
+    for layer, ax in enumerate(axes[:2]):
+        for variant, look in looks.items():
+            rows = grid[(grid.variant == variant) & (grid.seed == 0)].sort_values("learning_rate")
+            ends = [layers[-1][layer] for layers in rows.active]
+            ax.plot(rows.learning_rate, np.array(ends, float), marker=".", **line(look))
         ax.axvline(summary["protocol"]["learning_rate"], color="0.8", linewidth=0.8, zorder=0)
+        ax.set(xlabel="step size", xscale="log", ylim=(-0.03, 1.03), title=("convolution", "affine layer")[layer])
+    axes[0].set_ylabel("share of active outputs")
     centers = (BINS[1:] + BINS[:-1]) / 2
-    for ax, mode in zip(histograms, COLORS, strict=True):
-        for variant in (name for name in BY_HAND if LABELS[name].split(",")[0] == mode):
-            counts = floats(provided[provided.variant == variant].histogram)[:, :, 1].mean(axis=0)  # (2, bins)
-            start, end = counts / counts.sum(axis=1, keepdims=True)
+    for ax, mode in zip(axes[2:], COLORS, strict=True):
+        for variant in (name for name, look in looks.items() if look["mode"] == mode):
+            histograms = floats(provided[provided.variant == variant].histogram.dropna())  # (seeds, 2, layers, bins)
+            start, end = histograms[:, :, 1].mean(axis=0)
             if variant == mode:
-                ax.fill_between(centers, start, color="0.85", linewidth=0)
-            ax.plot(centers, end, linewidth=1, **look(variant))
+                ax.fill_between(centers, start / start.sum(), color="0.85", linewidth=0)
+            ax.plot(centers, end / end.sum(), **line(looks[variant]))
         ax.axvline(0, color="0.6", linewidth=0.6)
         ax.set(xlabel="input of the ReLU", yticks=[], title=mode, ylim=(0, None))
-    histograms[0].set_ylabel("share of the inputs")
-    show_legend(figure, BY_HAND)
+    axes[2].set_ylabel("share of the inputs")
+    show_legend(figure, looks)
     plotting.label_panels(axes)
     return figure
 
@@ -157,42 +142,41 @@ def draw_depth(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     accuracy, signal = axes[0]
     deep = with_variants(frame[frame.part == "depth"])
     depths = sorted(map(int, summary["depth"]))
-    for number, variant in enumerate(variant for variant in BY_HAND if variant in set(deep.variant)):
-        means = []
+    looks = looks_of(summary, "tuned")
+    looks = {variant: look for variant, look in looks.items() if variant in set(deep.variant)}
+    for number, (variant, look) in enumerate(looks.items()):
+        same, means = deep[deep.variant == variant], []
         for depth in depths:
             reached = summary["depth"][str(depth)].get(variant)
             means.append(reached["test_accuracy"]["mean"] if reached else np.nan)
             if reached:
-                same = deep[(deep.variant == variant) & (deep.further_layers == depth)]
-                scores = same[same.learning_rate == reached["learning_rate"]].test_accuracy
-                accuracy.plot(
-                    [depth + 0.3 * number - 0.6] * len(scores), scores, ".", markersize=3, color=look(variant)["color"]
-                )
-        accuracy.plot(depths, means, linewidth=1, **look(variant))
+                rows = same[(same.further_layers == depth) & (same.learning_rate == reached["learning_rate"])]
+                beside = depth + 0.3 * (number - len(looks) / 2)
+                accuracy.plot([beside] * len(rows), rows.test_accuracy, ".", markersize=3, color=look["color"])
+        accuracy.plot(depths, means, **line(look))
         if variant != "batch":  # before training its running statistics hold their initial values and normalize nothing
-            first = deep[(deep.variant == variant) & (deep.further_layers == depths[-1])].iloc[0]
-            deviations = np.array(first.deviation[0], float)[1:]
-            signal.plot(range(len(deviations)), deviations, linewidth=1, **look(variant))
-    layers = np.arange(depths[-1] + 1)
-    start = deep[(deep.variant == "none") & (deep.further_layers == depths[-1])].iloc[0].deviation[0][1]
-    signal.plot(
-        layers, start * summary["protocol"]["fading"] ** layers, "o", color="0.6", markersize=2, label="predicted"
-    )
+            deviations = floats(same[same.further_layers == depths[-1]].iloc[0].deviation[0])[1:]
+            signal.plot(range(len(deviations)), deviations, **line(look))
+        if variant == "none":
+            layers = np.arange(len(deviations))
+            predicted = deviations[0] * summary["protocol"]["fading"] ** layers
+            signal.plot(layers, predicted, "o", color="0.6", markersize=2, label="predicted")
     accuracy.set(xlabel="further affine layers", ylabel="test accuracy after one epoch", xticks=depths)
     plotting.in_percent(accuracy.yaxis, 0)
     signal.set(xlabel="further affine layer", ylabel="deviation of the ReLU's inputs", yscale="log")
     signal.legend()
-    show_legend(figure, [variant for variant in BY_HAND if not variant.endswith("after")])
+    show_legend(figure, looks)
     plotting.label_panels(axes)
     return figure
 
 
 def draw_axes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the sketch of the network, and the cubes of what is averaged over what."""
-    figure, axes = plotting.mosaic("aaa;bcd", height=2.7, height_ratios=(0.45, 1))
+    figure, axes = plotting.mosaic("aaa;bcd", height=3.0, height_ratios=(0.45, 1))
     network, *cubes = axes
+    side = summary["protocol"]["side"]
     boxes = [
-        "images\n28 x 28",
+        f"images\n{side} x {side}",
         "conv 5 x 5\n30 filters",
         "norm",
         "ReLU",
@@ -208,7 +192,7 @@ def draw_axes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
         color = plotting.SKY if "norm" in name else "0.92"
         box = {"boxstyle": "round,pad=0.3", "facecolor": color, "edgecolor": "0.4", "linewidth": 0.6}
         box["linestyle"] = "--" if "after" in name else "-"
-        network.text(place, 0, name, ha="center", va="center", fontsize=5.5, bbox=box)
+        network.text(place, 0, name, ha="center", va="center", fontsize=6.5, bbox=box)
     network.plot([0, len(boxes) - 1], [0, 0], color="0.4", linewidth=0.8, zorder=0)
     network.set(xlim=(-0.5, len(boxes) - 0.5), ylim=(-1, 1))
     titles = ("batch norm: a channel", "layer norm: an image", "Keras's default: a pixel")
@@ -235,7 +219,7 @@ def draw_cube(ax: Axes, averaged: str) -> None:
             corners = [corner + top for corner in face]
             ax.add_patch(Polygon(corners, facecolor=color, edgecolor="0.3", linewidth=0.6, alpha=alpha))
     for place, name in (((0.5, -0.12), "images"), ((-0.12, 0.5), "channels"), ((1.3, 0.05), "pixels")):
-        ax.text(*place, name, ha="center", va="center", fontsize=6, rotation=90 if name == "channels" else 0)
+        ax.text(*place, name, ha="center", va="center", fontsize=7, rotation=90 if name == "channels" else 0)
     ax.set(xlim=(-0.25, 1.6), ylim=(-0.25, 1.35), aspect="equal")
 
 

@@ -21,7 +21,7 @@ def batch_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, *, eps: float) -
     """
     minibatch = list(range(len(x.shape) - 1))  # every axis but the last
     mean = tf.reduce_mean(x, minibatch)
-    tf.debugging.assert_greater(tf.size(x), tf.size(mean), "batch_norm needs more than one value for each feature")
+    tf.debugging.assert_greater(tf.size(x), tf.size(mean), "batch_norm: one value has no variance")
     centered = x - mean
     variance = tf.reduce_mean(tf.square(centered), minibatch)
     variance = tf.debugging.check_numerics(variance, NOT_FINITE)
@@ -33,7 +33,10 @@ def batch_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, *, eps: float) -
 def batch_norm_inference(
     x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, *, eps: float
 ) -> tf.Tensor:
-    """Return z like x, normalized with running statistics (features,): Ioffe and Szegedy (2015), algorithm 2."""
+    """Return z like x, normalized with running statistics (features,).
+
+    Ioffe and Szegedy (2015), algorithm 2, but for its factor m / (m - 1) of the variance: Keras has none either.
+    """
     x_hat = (x - mean) * (1 / tf.sqrt(variance + eps))
     return gamma * x_hat + beta
 
@@ -64,7 +67,9 @@ def weight_norm(v: tf.Tensor, g: tf.Tensor) -> tf.Tensor:
     v (inputs, units) or (height, width, inputs, units). Salimans and Kingma (2016), equation 2.
     tf.errors.InvalidArgumentError: NO_DIRECTION.
     """
-    norm = tf.debugging.check_numerics(unit_norms(v), NO_DIRECTION)
+    inputs = list(range(len(v.shape) - 1))  # every axis but the last
+    norm = tf.sqrt(tf.reduce_sum(tf.square(v), inputs))
+    norm = tf.debugging.check_numerics(norm, NO_DIRECTION)
     tf.debugging.assert_positive(norm, NO_DIRECTION)
     return g * v / norm
 

@@ -177,7 +177,7 @@ def matching(first: CNN, second: CNN) -> list[tuple[np.ndarray, np.ndarray]]:
 
 def idle_biases(model: CNN) -> list[tf.Variable]:
     """Return the biases whose shift a batch norm takes out again (Ioffe and Szegedy 2015, section 3.2)."""
-    return model.b if model.normalization == "batch" else []
+    return model.b if model.normalization == "batch" and model.position == "before" else []
 
 
 def _ones_and_zeros(shape):

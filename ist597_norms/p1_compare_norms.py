@@ -19,8 +19,10 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 # isort: split
 
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,9 +30,10 @@ import tensorflow as tf
 
 from ist597_norms import summary
 from ist597_norms.cnn import CNN, FILTERS, MOMENTUM, NORMALIZATIONS, POOL, WEIGHT_DEVIATION, accuracy_function
-from ist597_norms.figures import BINS, FIGURES
+from ist597_norms.figures import COLORS, FIGURES
+from ist597_norms.measurements import Probed, relu_activity, surviving_shares
 from ist597_norms.norms import NO_DIRECTION, NOT_FINITE
-from ist597_norms.references import TWINS, network
+from ist597_norms.references import network
 from utils import data, machine, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.records import write_summary
@@ -46,15 +49,35 @@ BATCH_SIZES = [1, 2, 4, 8, 16, 64, 256]
 SMALL_BATCHES = (2, 4, 8, 16)  # where layer and batch normalization may differ: more seeds of these two
 DEPTHS, DEPTH_RATES = [0, 5, 10, 20], [0.01, 0.03, 0.1, 0.3, 1.0]  # further affine layers, one epoch
 SGD_MOMENTUM = 0.9  # of the public solutions that the report sets beside ours
-# Where normalization can stand, and weight normalization's two starts: what a run differs in, and its part of the runs.
-VARIANTS: dict[str, tuple[dict, str, str]] = {
-    "none": ({}, "protocol", "tuned"),
-    "batch": ({}, "protocol", "tuned"),
-    "layer": ({}, "protocol", "tuned"),
-    "weight": ({}, "protocol", "tuned"),
-    "batch_after": ({"position": "after"}, "after", "after, tuned"),
-    "layer_after": ({"position": "after"}, "after", "after, tuned"),
-    "weight_data_start": ({"start": "data"}, "data start", "data start, tuned"),
+
+
+class Variant(NamedTuple):
+    """How a network is called and drawn, its CNN's normalization, in what else its runs differ, and their part."""
+
+    label: str
+    color: str
+    line: str
+    mode: str
+    change: Mapping[str, str] = MappingProxyType({})
+    part: str = "protocol"
+
+
+# A normalization with its place or its start; figures and report read what they need from the summary.
+VARIANTS = {
+    "none": Variant("none", COLORS["none"], "-", "none"),
+    "batch": Variant("batch", COLORS["batch"], "-", "batch"),
+    "batch_after": Variant("batch, after", COLORS["batch"], "--", "batch", {"position": "after"}, "after"),
+    "layer": Variant("layer", COLORS["layer"], "-", "layer"),
+    "layer_after": Variant("layer, after", COLORS["layer"], "--", "layer", {"position": "after"}, "after"),
+    "weight": Variant("weight", COLORS["weight"], "-", "weight"),
+    "weight_data_start": Variant(
+        "weight, data start", COLORS["weight"], ":", "weight", {"start": "data"}, "data start"
+    ),
+}
+BY_LIBRARY = {
+    "keras_batch": Variant("batch (Keras)", COLORS["batch"], "-", "keras_batch"),
+    "keras_layer": Variant("layer (Keras)", COLORS["layer"], "-", "keras_layer"),
+    "tfp_weight": Variant("weight (TFP)", COLORS["weight"], "-", "tfp_weight"),
 }
 WATCHED = 1000  # validation images on which the ReLUs' inputs are looked at
 PRESETS: dict[str, Any] = {
@@ -108,50 +131,46 @@ def configs(preset: str, dataset: str = "fashion_mnist") -> list[dict]:
     size, base = PRESETS[preset], base_config(preset, dataset)
     runs = []
     for seed in range(size["seeds"]):
-        for variant, (change, part, _) in VARIANTS.items():
-            mode = variant.split("_")[0]
-            runs.append({"name": f"{variant}_seed{seed}", "part": part, **base, "mode": mode, **change, "seed": seed})
-        for twin in TWINS.values():
-            runs.append({"name": f"{twin}_seed{seed}", "part": "protocol", **base, "mode": twin, "seed": seed})
+        for name, (_, _, _, mode, change, part) in (VARIANTS | BY_LIBRARY).items():
+            runs.append({"name": f"{name}_seed{seed}", "part": part, **base, "mode": mode, **change, "seed": seed})
     for variant in VARIANTS:
         for rate in size["rates"]:
             runs.append(tuned_config(base, preset, variant, rate, seed=0))
     for seed in range(size["batch_size_seeds"]):
         for mode in NORMALIZATIONS:
-            change = {"sgd_momentum": SGD_MOMENTUM, "mode": mode, "seed": seed}
-            runs.append({"name": f"{mode}_sgd_momentum_seed{seed}", "part": "sgd momentum", **base, **change})
+            descent = {"sgd_momentum": SGD_MOMENTUM, "mode": mode, "seed": seed}
+            runs.append({"name": f"{mode}_sgd_momentum_seed{seed}", "part": "sgd momentum", **base, **descent})
     for mode in ("batch", "layer"):
         for batch_size in sorted(set(size["batch_sizes"]) - {1}):
-            change = {"mode": mode, "batch_size": batch_size, "batches": size["gradient_batches"], "epochs": 0}
-            runs.append({"name": f"{mode}_gradient_batch{batch_size}", "part": "gradient", **base, **change})
+            probe = {"mode": mode, "batch_size": batch_size, "batches": size["gradient_batches"], "epochs": 0}
+            runs.append({"name": f"{mode}_gradient_batch{batch_size}", "part": "gradient", **base, **probe})
     return runs + batch_size_configs(preset, dataset) + depth_configs(preset, dataset)
 
 
 def batch_size_configs(preset: str, dataset: str) -> list[dict]:
     """Return the runs with several batch sizes: one epoch each, with a step that grows with the batch.
 
-    An epoch then moves the weights as far (Goyal et al. 2017).
+    An epoch then moves the weights as far (Goyal et al. 2017). The running statistics of batch normalization average
+    over as many images at every size; at the largest there are also runs with Keras's momentum, which forgets its start
+    too slowly there.
     """
     size, base = PRESETS[preset], base_config(preset, dataset)
     runs = []
-    for seed in range(max(size["batch_size_seeds"], size["small_batch_seeds"])):
-        for batch_size in size["batch_sizes"]:
-            for mode in NORMALIZATIONS:
-                if mode == "batch" and batch_size == 1:
-                    continue  # a dense batch norm of one example has no variance
-                more = mode in ("batch", "layer") and batch_size in SMALL_BATCHES
-                if seed >= size["small_batch_seeds" if more else "batch_size_seeds"]:
-                    continue
+    for batch_size in size["batch_sizes"]:
+        for mode in NORMALIZATIONS:
+            if mode == "batch" and batch_size == 1:
+                continue  # a dense batch norm of one example has no variance
+            few = mode in ("batch", "layer") and batch_size in SMALL_BATCHES
+            for seed in range(size["small_batch_seeds" if few else "batch_size_seeds"]):
                 change = {"mode": mode, "batch_size": batch_size, "epochs": 1, "seed": seed}
                 change["learning_rate"] = LEARNING_RATE * batch_size / BATCH_SIZE
+                plain = {"name": f"{mode}_batch{batch_size}_seed{seed}", "part": "batch size", **base, **change}
+                if mode != "batch" or batch_size in (BATCH_SIZE, max(size["batch_sizes"])):
+                    runs.append(plain)
                 if mode == "batch" and batch_size != BATCH_SIZE:
-                    # Its running statistics then average over as many images, and forget their start as far.
-                    momentum = {"momentum": MOMENTUM ** (batch_size / BATCH_SIZE)}
                     name = f"{mode}_batch{batch_size}_momentum_seed{seed}"
-                    runs.append({"name": name, "part": "batch size, momentum", **base, **change, **momentum})
-                    if batch_size != max(size["batch_sizes"]) or seed >= size["batch_size_seeds"]:
-                        continue  # at the largest size also with Keras's momentum, which forgets its start too slowly
-                runs.append({"name": f"{mode}_batch{batch_size}_seed{seed}", "part": "batch size", **base, **change})
+                    momentum = {"momentum": MOMENTUM ** (batch_size / BATCH_SIZE)}
+                    runs.append({**plain, "name": name, "part": "batch size, momentum", **momentum})
     return runs
 
 
@@ -168,17 +187,17 @@ def depth_configs(preset: str, dataset: str) -> list[dict]:
 
 def depth_config(base: dict, variant: str, depth: int, rate: float, seed: int) -> dict:
     """Return the run of a network with `depth` further layers."""
-    change = {"mode": variant.split("_")[0], **VARIANTS[variant][0], "further_layers": depth, "epochs": 1}
     name = f"{variant}_depth{depth}_rate{rate:g}_seed{seed}"
+    change = {"mode": VARIANTS[variant].mode, **VARIANTS[variant].change, "further_layers": depth, "epochs": 1}
     return {"name": name, "part": "depth", **base, **change, "learning_rate": rate, "seed": seed}
 
 
 def tuned_config(base: dict, preset: str, variant: str, rate: float, seed: int) -> dict:
     """Return the run of the grid of learning rates for a variant, a rate and a seed."""
-    change, _, part = VARIANTS[variant]
-    choices = {"mode": variant.split("_")[0], "learning_rate": rate, "epochs": PRESETS[preset]["tuned_epochs"]}
-    name = f"{variant}_rate{rate:g}_seed{seed}"
-    return {"name": name, "part": part, **base, **choices, "seed": seed, **change}
+    mode, change, part = VARIANTS[variant].mode, VARIANTS[variant].change, VARIANTS[variant].part
+    part = "tuned" if part == "protocol" else f"{part}, tuned"
+    choices = {"mode": mode, "learning_rate": rate, "epochs": PRESETS[preset]["tuned_epochs"], "seed": seed}
+    return {"name": f"{variant}_rate{rate:g}_seed{seed}", "part": part, **base, **choices, **change}
 
 
 def repeated_configs(preset: str, dataset: str, frame: pd.DataFrame) -> list[dict]:
@@ -214,8 +233,9 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     where = {"precision": "float32", "device": "cpu"}
     rng = np.random.default_rng([config["seed"], 1])
     if config["part"] == "gradient":
-        batches = rng.choice(training, (config["batches"], config["batch_size"]))
-        return {"surviving": surviving_shares(config, scaled, one_hot, batches), **where}
+        batches = [rng.choice(training, config["batch_size"], replace=False) for _ in range(config["batches"])]
+        probed = Probed(HIDDEN_SIZE, CLASSES, normalization=config["mode"], image_shape=scaled.shape[1:], seed=0)
+        return {"surviving": surviving_shares(probed, scaled, one_hot, batches), **where}
     watched = scaled[validation[:WATCHED]]
     known = ("position", "learning_rate", "momentum", "sgd_momentum", "further_layers", "seed")
     choices = {key: config[key] for key in known if key in config}
@@ -250,57 +270,6 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     for key in ("histogram", "deviation"):
         result[key] = [measured[key] for measured in (activity[0], activity[-1])]
     return {**result, **scores, **where}
-
-
-def relu_activity(model: CNN, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what the ReLUs get from images, as `run` describes: "histogram" (layers, bins), the others (layers,).
-
-    NaN for a layer whose inputs are not all finite.
-    """
-    layers = []
-    for inputs in model.relu_inputs(images):
-        values = inputs.numpy().reshape(-1, inputs.shape[-1])
-        finite = np.isfinite(values).all()
-        values = values if finite else np.zeros_like(values)
-        positive = values > 0
-        measured = {
-            "active": positive.mean(),
-            "dead": np.sum(~positive.any(axis=0)),
-            "histogram": np.histogram(np.clip(values, BINS[0], BINS[-1]), BINS)[0],
-            "deviation": values.std(dtype=float),
-        }
-        layers.append(measured if finite else {key: value * np.nan for key, value in measured.items()})
-    return {key: np.array([layer[key] for layer in layers]) for key in layers[0]}
-
-
-def surviving_shares(config: dict, images: np.ndarray, one_hot: np.ndarray, batches: np.ndarray) -> list[float]:
-    """Return, for each of the minibatches (b, m), what a new network's affine normalization leaves of the gradient.
-
-    That is |sigma dL/dx|^2 / |dL/dz|^2 over all units and images, x the normalization's input and z its output, with
-    gamma = 1. For m values with the statistics in common and a gradient of no particular direction it is (m - 2) / m,
-    beside eps: the bracket of the gradient takes out what lies along 1 and along x-hat.
-    """
-    choices = {"normalization": config["mode"], "image_shape": images.shape[1:], "seed": config["seed"]}
-    model = Probed(HIDDEN_SIZE, CLASSES, **choices)
-    shares = []
-    for batch in batches:
-        with tf.GradientTape() as tape:
-            loss = model.loss(model.forward(images[batch], training=True), one_hot[batch])
-        x, z = model.seen
-        above, below = tape.gradient(loss, [z, x])
-        axis = 0 if config["mode"] == "batch" else 1
-        variance = tf.math.reduce_variance(x, axis, keepdims=True) + model.eps
-        shares.append(float(tf.reduce_sum(variance * tf.square(below)) / tf.reduce_sum(tf.square(above))))
-    return shares
-
-
-class Probed(CNN):
-    """The network that remembers what went into the affine layer's normalization, and what came out of it."""
-
-    def _normalize(self, X, index, training):
-        z = super()._normalize(X, index, training)
-        self.seen = X, z
-        return z
 
 
 def train_epoch(model: CNN, images: np.ndarray, one_hot: np.ndarray, order: np.ndarray, batch_size: int) -> list:
@@ -349,10 +318,15 @@ def summarise(frame: pd.DataFrame) -> dict:
         "norm_of_v": WEIGHT_DEVIATION * (FILTERS * (side // POOL) ** 2) ** 0.5,
         "watched": min(WATCHED, validation),
         "hidden_size": HIDDEN_SIZE,
+        "side": side,
         "filters": FILTERS,
         "fading": (WEIGHT_DEVIATION**2 * HIDDEN_SIZE / 2) ** 0.5,  # of a ReLU layer's deviation in the next: see 2.1
     }
-    return {"protocol": protocol, **summary.numbers(frame, protocol)}
+    variants = []
+    for name, variant in (VARIANTS | BY_LIBRARY).items():
+        looks = {"label": variant.label, "color": variant.color, "line": variant.line}
+        variants.append({"name": name, "mode": variant.mode, **looks})
+    return {"protocol": protocol, "variants": variants, **summary.numbers(frame, protocol)}
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -16,6 +16,7 @@ from ist597_norms import norms
 from ist597_norms.cnn import CNN, EPS, FILTERS, MOMENTUM, WINDOW
 
 TWINS = {"batch": "keras_batch", "layer": "keras_layer", "weight": "tfp_weight"}  # of ours, the library's
+BY_LIBRARY = {twin: norm for norm, twin in TWINS.items()}
 # Odd sizes, a batch of two; a mean a hundred deviations away, and a variance below eps.
 SHAPES = {
     "dense": (7, 5),
@@ -38,7 +39,7 @@ def case(norm: str, shape: str, values: str, dtype: str, seed: int) -> dict[str,
     if norm == "weight":
         units = 6
         v = rng.normal(size=(x.shape[-1], units) if x.ndim == 2 else (3, 3, x.shape[-1], units))
-        tensors = {"x": x, "v": v, "g": rng.normal(1, 0.5, units), "b": np.zeros(units)}
+        tensors = {"x": x, "v": v, "g": rng.normal(1, 0.5, units)}
         output = (*x.shape[:-1], units)
     else:
         features = x.shape[-1:] if norm == "batch" else x.shape[1:]
@@ -193,7 +194,7 @@ class LibraryCNN(CNN):
     def _share_weights(self):
         """Give TensorFlow Probability's layers, which hold v, g and b themselves, our v, and g = ||v||."""
         for index, (layer, v) in enumerate(zip(self.layers, self.W, strict=True)):
-            layer.build((None, *(v.shape[:1] if index else self.image_shape)))
+            layer.build((None, *(self.image_shape if index == 0 else v.shape[:1])))
             layer.v.assign(v)
             layer.g.assign(norms.unit_norms(v))
         theirs = {id(ours): layer.v for ours, layer in zip(self.W, self.layers, strict=True)}
@@ -212,7 +213,6 @@ class LibraryCNN(CNN):
 
 def network(mode: str, hidden_size: int, output_size: int, **choices: Any) -> CNN:
     """Return the network with a normalization by hand ("batch") or by the library ("keras_batch"); choices as CNN's."""
-    for norm, twin in TWINS.items():
-        if mode == twin:
-            return LibraryCNN(hidden_size, output_size, normalization=norm, **choices)
+    if mode in BY_LIBRARY:
+        return LibraryCNN(hidden_size, output_size, normalization=BY_LIBRARY[mode], **choices)
     return CNN(hidden_size, output_size, normalization=mode, **choices)

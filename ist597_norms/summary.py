@@ -56,10 +56,11 @@ def numbers(frame: pd.DataFrame, protocol: dict) -> dict:
         variant: rows.set_index("seed").sort_index()
         for variant, rows in frame[frame.part.isin(PROVIDED)].groupby("variant")
     }
-    tuned = at_steps(grid, best_steps(grid))
+    steps = best_steps(grid)
+    tuned = at_steps(grid, steps)
     return {
         "provided": levels(provided),
-        "tuned": with_steps(levels(tuned), grid, protocol["learning_rate"]),
+        "tuned": with_steps(levels(tuned), steps, grid, protocol["learning_rate"]),
         "best": {"provided": the_best(provided), "tuned": the_best(tuned)},
         "holm": after_holm({"provided": provided, "tuned": tuned}),
         "against_twin": {
@@ -85,11 +86,11 @@ def levels(runs: dict[str, pd.DataFrame]) -> dict:
             row[key] = mean_interval(floats(rows[key]))
         for key in ("validation_accuracy", "validation_loss"):
             row[key] = mean_interval(last(rows[key]))
-        losses = floats(rows.validation_loss).mean(axis=0)
-        row["epoch_of_least_validation_loss"] = int(losses.argmin()) + 1
+        losses = np.nanmean(floats(rows.validation_loss), axis=0)
+        row["epoch_of_least_validation_loss"] = int(np.nanargmin(losses)) + 1
         if variant != "none":
-            row["minus_none"] = {key: mean_interval(rows[key] - none[key]) for key in ("test_accuracy", "test_loss")}
-            row["minus_none"]["training_loss"] = mean_interval(floats(rows.training_loss) - floats(none.training_loss))
+            keys = ("test_accuracy", "test_loss", "training_loss")
+            row["minus_none"] = {key: mean_interval(rows[key].astype(float) - none[key].astype(float)) for key in keys}
         if variant.endswith("_after"):
             row["minus_before"] = mean_interval(rows.test_accuracy - runs[variant.removesuffix("_after")].test_accuracy)
         if variant.endswith("_start"):
@@ -101,17 +102,19 @@ def levels(runs: dict[str, pd.DataFrame]) -> dict:
 
 
 def ends(column: pd.Series) -> dict:
-    """Return the intervals of what was measured of each layer's ReLU, before training ("first") and after it."""
-    measured = floats(column)  # (seeds, epochs + 1, layers)
+    """Return the intervals of what was measured of each layer's ReLU, before training ("first") and after it.
+
+    Runs in which it was not measured do not count.
+    """
+    measured = floats(column.dropna())  # (seeds, epochs + 1, layers)
     return {
         "first": [mean_interval(layer) for layer in measured[:, 0].T],
         "last": [mean_interval(layer) for layer in measured[:, -1].T],
     }
 
 
-def with_steps(reached: dict, grid: pd.DataFrame, provided: float) -> dict:
+def with_steps(reached: dict, steps: dict[str, float], grid: pd.DataFrame, provided: float) -> dict:
     """Return the levels at the best steps with what the grid of seed 0 says of each variant's steps."""
-    steps = best_steps(grid)
     for variant, row in reached.items():
         swept = grid[(grid.variant == variant) & (grid.seed == 0)].sort_values("learning_rate")
         accuracies = pd.Series(last(swept.validation_accuracy), index=swept.learning_rate)
@@ -128,9 +131,9 @@ def with_steps(reached: dict, grid: pd.DataFrame, provided: float) -> dict:
 
 
 def the_best(runs: dict[str, pd.DataFrame]) -> dict:
-    """Return the variants by hand in the order of their test accuracy, and the lead of each over the next."""
+    """Return the variants by hand, ordered by validation accuracy, and by how much each leads the next in test."""
     own = {variant: rows for variant, rows in runs.items() if variant not in TWINS.values()}
-    order = sorted(own, key=lambda variant: -own[variant].test_accuracy.mean())
+    order = sorted(own, key=lambda variant: -last(own[variant].validation_accuracy).mean())
     leads = [mean_interval(own[first].test_accuracy - own[second].test_accuracy) for first, second in pairwise(order)]
     return {"order": order, "leads": leads}
 

@@ -57,8 +57,7 @@ def provenance(frame: pd.DataFrame) -> dict:
     environments: Counter[tuple] = Counter()
     commits: Counter[str] = Counter()
     for used in frame.environment:
-        # "epoch_seconds": which question 4.4's growing-batch tests once recorded.
-        kept = {key: value for key, value in used.items() if key not in ("commit", "cpu", "epoch_seconds")}
+        kept = {key: value for key, value in used.items() if key not in ("commit", "cpu")}
         environments[tuple(sorted(kept.items()))] += 1
         commits[used["commit"]] += 1
     return {

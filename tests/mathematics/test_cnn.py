@@ -123,8 +123,10 @@ def test_every_parameter_moves_and_the_loss_falls(mode, position):
 
 
 @pytest.mark.parametrize("norm", TWINS)
-def test_ten_steps_leave_the_twins_alike(norm):
-    first, second = (network(mode, 20, 10, dtype=tf.float64, further_layers=2) for mode in (norm, TWINS[norm]))
+@pytest.mark.parametrize("choices", [{}, {"eps": 1e-2, "momentum": 0.5, "position": "after", "sgd_momentum": 0.9}])
+def test_ten_steps_leave_the_twins_alike(norm, choices):
+    choices = {"dtype": tf.float64, "further_layers": 2, **choices}
+    first, second = (network(mode, 20, 10, **choices) for mode in (norm, TWINS[norm]))
     for _ in range(10):
         np.testing.assert_allclose(first.backward(IMAGES, LABELS), second.backward(IMAGES, LABELS), rtol=1e-10)
     for ours, theirs in matching(first, second):
@@ -165,7 +167,6 @@ def test_the_same_seed_is_the_same_network_in_both_precisions():
     [
         (lambda: CNN(4, 2, normalization="group"), "normalization 'group'.*none, batch, layer, weight"),
         (lambda: CNN(4, 2, dtype=tf.float16), "dtype is float16; choose float32 or float64"),
-        (lambda: CNN(4, 2).cross_entropy_error(tf.ones((1, 2), tf.float16) / 2, [[1, 0]]), "yhat is float16"),
         (lambda: CNN(4, 2, position="inside"), "position 'inside'.*before, after"),
         (lambda: CNN(0, 10), "hidden_size is 0"),
         (lambda: CNN(4, -1), "output_size is -1"),
@@ -190,6 +191,7 @@ def test_bad_input_is_named(call, named):
 def test_a_start_from_data_gives_both_layers_mean_zero_and_deviation_one():
     """The paper's own demand (Salimans and Kingma 2016, section 3), and none of the gradient's path is broken by it."""
     model = CNN(100, 10, normalization="weight", further_layers=1)
+    model.start_from_data(IMAGES[:4])  # whatever g and b were
     model.start_from_data(IMAGES)
     convolved = model.convolution(IMAGES, norms.weight_norm(model.W1, model.g[0]), model.b1, 2, 1)
     pooled = tf.reshape(tf.nn.max_pool2d(tf.nn.relu(convolved), 2, 2, "VALID"), [len(IMAGES), -1])

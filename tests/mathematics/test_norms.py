@@ -92,6 +92,11 @@ MUTANTS = {  # a normalization, what is computed in its place, on which input
 }
 
 
+def test_without_its_mistake_the_mutants_formula_is_right():
+    right = compare("batch", "library", "convolution", "standard", "float64", lambda t: _batch(t, (0, 1, 2)))
+    assert all(difference < TIGHT for difference in right.values())
+
+
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_wrong_norm_is_caught(mutant):
     norm, forward, values, dtype = MUTANTS[mutant]

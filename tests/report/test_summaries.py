@@ -13,7 +13,8 @@ TEXT = "\n".join(path.read_text(encoding="utf-8") for path in TEXTS)
 # .key, .at("key"), ["key"], and ("key", ...) of a loop; in the code of figures only what is read off a summary.
 IN_TEXT = set(re.findall(r"""[.](\w+)|["'](\w+)["']""", TEXT))
 CODE = "\n".join(path.read_text() for name in ("ist597_norms", "coms6998_hw2") for path in (ROOT / name).rglob("*.py"))
-IN_CODE = re.findall(r'(?:summary|numbers|protocol|rate_policy|batch_range|row|loss|level|looks\[variant\])((?:\["\w+"\])+)(?! =)', CODE)
+SOURCES = r"(?:summary|numbers|protocol|rate_policy|batch_range|row|loss|level|look|looks\[variant\])"
+IN_CODE = re.findall(SOURCES + r'((?:\["\w+"\])+)(?! =)', CODE)
 READ = {word for pair in IN_TEXT for word in pair} | {word for keys in IN_CODE for word in re.findall(r"\w+", keys)}
 STEMS = sorted(path.name for path in RESULTS.iterdir() if path.is_dir())
 
