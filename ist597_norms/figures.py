@@ -29,7 +29,7 @@ def line(look: dict) -> dict:
 
 def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the figure of accuracies: against the step, at each network's best step, and at the provided one."""
-    figure, axes = plotting.subplots(1, 3, height=3.1, width_ratios=(1.1, 1, 1))
+    figure, axes = plotting.subplots(1, 3, height=2.9, width_ratios=(1.1, 1, 1))
     steps, own, provided = axes[0]
     frame = with_variants(frame)
     grid = frame[frame.part.isin(TUNED)]
@@ -77,7 +77,7 @@ def show_legend(figure: plotting.Figure, looks: dict[str, dict]) -> None:
 
 def draw_batch_sizes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the figure of batch sizes: layer's lead over batch, and what is left of the gradient."""
-    figure, axes = plotting.subplots(1, 2, height=2.5)
+    figure, axes = plotting.subplots(1, 2, height=2.2)
     lead, gradient = axes[0]
     runs = batch_size_runs(frame)
     by_size = {int(size): row for size, row in summary["batch_size"].items() if "layer_minus_batch" in row}
@@ -108,7 +108,7 @@ def draw_batch_sizes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
 
 def draw_relu(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the figure of the ReLUs: active shares of both layers against the step, histograms of the inputs."""
-    figure, axes = plotting.mosaic("aabb;cdef", height=4.0)
+    figure, axes = plotting.mosaic("aabb;cdef", height=3.5)
     frame = with_variants(frame)
     grid, provided = frame[frame.part.isin(TUNED)], frame[frame.part.isin(PROVIDED)]
     looks = looks_of(summary, "tuned")
@@ -138,7 +138,7 @@ def draw_relu(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
 
 def draw_depth(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the figure of depth: accuracy at each network's best step, and how the signal fades on its way."""
-    figure, axes = plotting.subplots(1, 2, height=2.7)
+    figure, axes = plotting.subplots(1, 2, height=2.4)
     accuracy, signal = axes[0]
     deep = with_variants(frame[frame.part == "depth"])
     depths = sorted(map(int, summary["depth"]))
@@ -172,7 +172,7 @@ def draw_depth(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
 
 def draw_axes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the sketch of the network, and the cubes of what is averaged over what."""
-    figure, axes = plotting.mosaic("aaa;bcd", height=3.0, height_ratios=(0.45, 1))
+    figure, axes = plotting.mosaic("aaa;bcd", height=2.5, height_ratios=(0.4, 1))
     network, *cubes = axes
     side = summary["protocol"]["side"]
     boxes = [

@@ -63,6 +63,10 @@ def numbers(frame: pd.DataFrame, protocol: dict) -> dict:
         "tuned": with_steps(levels(tuned), steps, grid, protocol["learning_rate"]),
         "best": {"provided": the_best(provided), "tuned": the_best(tuned)},
         "holm": after_holm({"provided": provided, "tuned": tuned}),
+        "layer_against_batch": {
+            step: mean_interval(runs["layer"].test_accuracy - runs["batch"].test_accuracy)
+            for step, runs in (("provided", provided), ("tuned", tuned))
+        },
         "against_twin": {
             mode: mean_interval(provided[mode].test_accuracy - provided[twin].test_accuracy)
             for mode, twin in TWINS.items()

@@ -23,7 +23,9 @@ specification.loader.exec_module(build)
 
 
 def typed_decimals(source):
-    """Return the decimal numbers in a .typ source that are no number of a heading, question or section, and no key."""
+    """Return the decimal numbers in a .typ source's prose: not those of headings, keys, conditions and functions."""
+    source = re.sub(r"^#let .*\{\n(?:.*\n)*?\}$|^#let .*$", " ", source, flags=re.MULTILINE)
+    source = re.sub(r"#claim\(\(\) => .*?\)\[", "[", source)
     for noise in (r"//.*", r"^=+ .*$", r'"[^"\n]*"', r"\b(?:Questions?|section) \d\.\d(?: and \d\.\d)?", r"\[\d\.\d "):
         source = re.sub(noise, " ", source, flags=re.MULTILINE)
     return re.findall(r"\d+\.\d+", source)
