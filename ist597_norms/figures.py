@@ -6,7 +6,7 @@ figure = FIGURES[""](frame, summary)      frame: p1_compare_norms's runs; summar
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.patches import Polygon
+from matplotlib.patches import Polygon, Rectangle
 
 from ist597_norms.measurements import BINS
 from ist597_norms.summary import PROVIDED, TUNED, batch_size_runs, with_variants
@@ -14,7 +14,7 @@ from utils import plotting
 from utils.records import floats, last
 
 COLORS = {"none": plotting.BLACK, "batch": plotting.BLUE, "layer": plotting.VERMILION, "weight": plotting.GREEN}
-FAILED = 0.16  # height of the strip in which steps without learning are marked, of the axes
+FAILED = 0.2  # height of the strip in which steps without learning are marked, of the axes
 
 
 def looks_of(summary: dict, level: str) -> dict[str, dict]:
@@ -44,8 +44,9 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
         height = FAILED * (row + 0.7) / len(looks)
         marks = {"color": look["color"], "markersize": 3.5, "transform": steps.get_xaxis_transform()}
         steps.plot(failed, [height] * len(failed), "x", **marks)
-    steps.axhspan(0, FAILED, color="0.93", transform=steps.transAxes)
-    steps.text(0.03, FAILED / 2, "learns nothing:", transform=steps.transAxes, va="center", fontsize=7)
+    strip = {"facecolor": "0.93", "zorder": 0, "transform": steps.transAxes}
+    steps.add_patch(Rectangle((0, 0), 1, FAILED, **strip))
+    steps.text(0.03, FAILED / 2, "learns\nnothing:", transform=steps.transAxes, va="center", fontsize=7)
     bottom, top = steps.get_ylim()
     steps.set_ylim(top - (top - bottom) / (1 - FAILED), top)
     steps.set(xlabel="step size", ylabel="validation accuracy", xscale="log")
@@ -59,8 +60,8 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
             plotting.show_end(ax, row, rows.test_accuracy, reached["test_accuracy"], look["color"])
         ax.set(yticks=range(len(named)), yticklabels=[look["label"] for look in named.values()])
         ax.invert_yaxis()
-    own.set(xlabel="test accuracy\nat the best step")
-    provided.set(xlabel="test accuracy\nat the provided step")
+    own.set(xlabel="test accuracy,\nbest step")
+    provided.set(xlabel="test accuracy,\nprovided step")
     for axis in (steps.yaxis, own.xaxis, provided.xaxis):
         plotting.in_percent(axis, 0)
     show_legend(figure, looks)
@@ -123,8 +124,8 @@ def draw_relu(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     centers = (BINS[1:] + BINS[:-1]) / 2
     for ax, mode in zip(axes[2:], COLORS, strict=True):
         for variant in (name for name, look in looks.items() if look["mode"] == mode):
-            histograms = floats(provided[provided.variant == variant].histogram.dropna())  # (seeds, 2, layers, bins)
-            start, end = histograms[:, :, 1].mean(axis=0)
+            (histogram,) = provided[(provided.variant == variant) & (provided.seed == 0)].histogram
+            start, end = floats(histogram)[:, 1]  # (2, layers, bins): of the affine layer
             if variant == mode:
                 ax.fill_between(centers, start / start.sum(), color="0.85", linewidth=0)
             ax.plot(centers, end / end.sum(), **line(looks[variant]))

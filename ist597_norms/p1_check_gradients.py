@@ -5,7 +5,7 @@ every parameter, ours against Keras's or TensorFlow Probability's layer, torch's
 float64 and float32; in float32 also the error of each against float64; the difference along 300 steps of training,
 beside what one unit in the last place makes of the library's own; and the size of the differences that are no rounding.
 
-    python ist597_norms/p1_check_gradients.py                  the full protocol, about 5 min on one CPU core
+    python ist597_norms/p1_check_gradients.py                  the full protocol, about 20 min on one CPU core
     python ist597_norms/p1_check_gradients.py --preset quick   fewer shapes, seeds and steps, about 30 s
 
 Writes report/results/p1_check_gradients/*.json and their summary, and figures/p1_check_gradients.png and .svg.

@@ -1,14 +1,16 @@
 """Problem 1, the comparison: the network with and without normalization, by hand and by the library.
 
-Which normalization helps on Fashion-MNIST, and does ours train as the library's does? How do they work with a ReLU,
-before it and after it? When is layer normalization better than batch normalization?
+Which normalization helps on Fashion-MNIST, at its own best step and at the provided one, in a shallow network and in a
+deep one, and does ours train as the library's does? How do they work with a ReLU, before it and after it? When is layer
+normalization better than batch normalization, and why?
 
-    python ist597_norms/p1_compare_norms.py                     the full protocol, about 2 h on two cores, resumable
-    python ist597_norms/p1_compare_norms.py --preset quick      fewer images, seeds and epochs, about 30 s
+    python ist597_norms/p1_compare_norms.py                     the full protocol, about 4 h on two cores, resumable
+    python ist597_norms/p1_compare_norms.py --preset quick      fewer images, seeds and epochs, about 1 min
     python ist597_norms/p1_compare_norms.py --dataset cifar10   the same on CIFAR-10, as p1_compare_norms_cifar10
 
-Writes report/results/p1_compare_norms/*.json and their summary, and figures/p1_compare_norms.png (the provided file's
-protocol), _rates.png (each mode's best step size), _relu.png (before and after the ReLU), _batch_size.png; also .svg.
+Writes report/results/p1_compare_norms/*.json and their summary, and figures/p1_compare_norms.png (accuracy against the
+step, at each network's best one and at the provided one), _axes.png (the network, and what is averaged over what),
+_relu.png, _batch_size.png and _depth.png; each also as .svg.
 """
 
 import sys
@@ -89,7 +91,7 @@ PRESETS: dict[str, Any] = {
         "rates": RATES,
         "batch_sizes": BATCH_SIZES,
         "batch_size_seeds": 3,
-        "small_batch_seeds": 10,
+        "small_batch_seeds": 5,
         "depths": DEPTHS,
         "depth_rates": DEPTH_RATES,
         "depth_seeds": 3,

@@ -86,31 +86,31 @@ def levels(runs: dict[str, pd.DataFrame]) -> dict:
     none, reached = runs["none"], {}
     for variant, rows in runs.items():
         row: dict[str, Any] = {}
-        for key in ("test_accuracy", "test_loss", "training_accuracy", "training_loss"):
-            row[key] = mean_interval(floats(rows[key]))
-        for key in ("validation_accuracy", "validation_loss"):
+        for key in ("test_accuracy", "test_loss"):
+            row[key] = mean_interval(rows[key])
+        for key in ("validation_accuracy", "validation_loss", "train_loss"):
             row[key] = mean_interval(last(rows[key]))
         losses = np.nanmean(floats(rows.validation_loss), axis=0)
         row["epoch_of_least_validation_loss"] = int(np.nanargmin(losses)) + 1
         if variant != "none":
-            keys = ("test_accuracy", "test_loss", "training_loss")
-            row["minus_none"] = {key: mean_interval(rows[key].astype(float) - none[key].astype(float)) for key in keys}
+            row["minus_none"] = {key: mean_interval(rows[key] - none[key]) for key in ("test_accuracy", "test_loss")}
+            fitted = pd.Series(last(rows.train_loss), rows.index) - pd.Series(last(none.train_loss), none.index)
+            row["minus_none"]["train_loss"] = mean_interval(fitted)
         if variant.endswith("_after"):
             row["minus_before"] = mean_interval(rows.test_accuracy - runs[variant.removesuffix("_after")].test_accuracy)
         if variant.endswith("_start"):
             row["minus_usual"] = mean_interval(rows.test_accuracy - runs["weight"].test_accuracy)
         if variant not in TWINS.values():
-            row |= {"active": ends(rows.active), "dead": ends(rows.dead)}
+            first = rows.loc[0]  # of one seed: the accuracy on all training images, and the units that are dead
+            row["first_seed"] = {"training_accuracy": first.training_accuracy, "dead": [first.dead[0], first.dead[-1]]}
+            row["active"] = ends(rows.active)
         reached[variant] = row
     return reached
 
 
 def ends(column: pd.Series) -> dict:
-    """Return the intervals of what was measured of each layer's ReLU, before training ("first") and after it.
-
-    Runs in which it was not measured do not count.
-    """
-    measured = floats(column.dropna())  # (seeds, epochs + 1, layers)
+    """Return the intervals of what was measured of each layer's ReLU, before training ("first") and after it."""
+    measured = floats(column)  # (seeds, epochs + 1, layers)
     return {
         "first": [mean_interval(layer) for layer in measured[:, 0].T],
         "last": [mean_interval(layer) for layer in measured[:, -1].T],

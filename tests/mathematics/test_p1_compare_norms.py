@@ -108,21 +108,22 @@ def a_level(**columns):
     """Return a variant's runs at one step, by seed."""
     curves = {"validation_accuracy": [[0.1, 0.8]] * 3, "validation_loss": [[0.9, 0.5]] * 3}
     activity = {"active": [[[0.5, 0.5], [0.4, 0.3]]] * 3, "dead": [[[0, 0], [1, 2]]] * 3}
-    others = {"training_accuracy": [0.9] * 3, "training_loss": [0.2] * 3, "test_loss": [0.6] * 3}
+    others = {"training_accuracy": [0.9] * 3, "train_loss": [[0.5, 0.2]] * 3, "test_loss": [0.6] * 3}
     return pd.DataFrame({**curves, **activity, **others, **columns})
 
 
 def test_differences_are_to_none_and_to_the_usual_place_by_seed():
     none = a_level(test_accuracy=[0.80, 0.84, 0.82]).sample(frac=1, random_state=0)  # shuffled: the index counts
-    batch = a_level(test_accuracy=[0.81, 0.86, 0.85], training_loss=[0.1, 0.1, 0.1])
+    batch = a_level(test_accuracy=[0.81, 0.86, 0.85], train_loss=[[0.5, 0.1]] * 3)
     after = a_level(test_accuracy=[0.83, 0.89, 0.86], validation_loss=[[0.2, 0.7]] * 3)
     reached = summary.levels({"none": none, "batch": batch, "batch_after": after})
     assert reached["batch"]["minus_none"]["test_accuracy"]["mean"] == pytest.approx(0.02)
-    assert reached["batch"]["minus_none"]["training_loss"]["mean"] == pytest.approx(-0.1)
+    assert reached["batch"]["minus_none"]["train_loss"]["mean"] == pytest.approx(-0.1)
     assert reached["batch_after"]["minus_before"]["mean"] == pytest.approx(0.02)
     assert reached["batch"]["epoch_of_least_validation_loss"] == 2
     assert reached["batch_after"]["epoch_of_least_validation_loss"] == 1
-    assert [layer["mean"] for layer in reached["batch"]["dead"]["last"]] == [1, 2]
+    assert reached["batch"]["first_seed"] == {"training_accuracy": 0.9, "dead": [[0, 0], [1, 2]]}
+    assert [layer["mean"] for layer in reached["batch"]["active"]["last"]] == pytest.approx([0.4, 0.3])
     assert "minus_none" not in reached["none"]
     (first, second) = summary.after_holm({"provided": {"none": none, "batch": batch, "batch_after": after}})
     assert first["p"] == pytest.approx(0.0742, abs=1e-4)  # gains of 1, 2 and 3 points: t = 3.46 with 2 degrees
