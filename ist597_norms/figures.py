@@ -29,7 +29,7 @@ def line(look: dict) -> dict:
 
 def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the figure of accuracies: against the step, at each network's best step, and at the provided one."""
-    figure, axes = plotting.subplots(1, 3, height=2.9, width_ratios=(1.1, 1, 1))
+    figure, axes = plotting.subplots(1, 3, height=2.7, width_ratios=(1.1, 1, 1))
     steps, own, provided = axes[0]
     frame = with_variants(frame)
     grid = frame[frame.part.isin(TUNED)]
@@ -78,7 +78,7 @@ def show_legend(figure: plotting.Figure, looks: dict[str, dict]) -> None:
 
 def draw_batch_sizes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the figure of batch sizes: layer's lead over batch, and what is left of the gradient."""
-    figure, axes = plotting.subplots(1, 2, height=2.2)
+    figure, axes = plotting.subplots(1, 2, height=2.0)
     lead, gradient = axes[0]
     runs = batch_size_runs(frame)
     by_size = {int(size): row for size, row in summary["batch_size"].items() if "layer_minus_batch" in row}
@@ -97,7 +97,7 @@ def draw_batch_sizes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
         gradient.plot(sizes, predicted, "-", color=COLORS[mode], linewidth=1, label=f"{mode}: predicted")
         measured = [shares[str(size)]["measured"]["mean"] for size in sizes]
         gradient.plot(sizes, measured, "o", color=COLORS[mode], markersize=3.5, label=f"{mode}: measured")
-    gradient.set(xlabel="batch size", ylabel="surviving share of the gradient", ylim=(-0.05, 1.1))
+    gradient.set(xlabel="batch size", ylabel="share of the gradient", ylim=(-0.05, 1.1))
     gradient.legend(loc="lower right")
     for ax in (lead, gradient):
         ax.set_xscale("log")
@@ -109,7 +109,7 @@ def draw_batch_sizes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
 
 def draw_relu(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the figure of the ReLUs: active shares of both layers against the step, histograms of the inputs."""
-    figure, axes = plotting.mosaic("aabb;cdef", height=3.5)
+    figure, axes = plotting.mosaic("aabb;cdef", height=3.0)
     frame = with_variants(frame)
     grid, provided = frame[frame.part.isin(TUNED)], frame[frame.part.isin(PROVIDED)]
     looks = looks_of(summary, "tuned")
@@ -139,7 +139,7 @@ def draw_relu(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
 
 def draw_depth(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the figure of depth: accuracy at each network's best step, and how the signal fades on its way."""
-    figure, axes = plotting.subplots(1, 2, height=2.4)
+    figure, axes = plotting.subplots(1, 2, height=2.2)
     accuracy, signal = axes[0]
     deep = with_variants(frame[frame.part == "depth"])
     depths = sorted(map(int, summary["depth"]))
@@ -173,7 +173,7 @@ def draw_depth(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
 
 def draw_axes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the sketch of the network, and the cubes of what is averaged over what."""
-    figure, axes = plotting.mosaic("aaa;bcd", height=2.5, height_ratios=(0.4, 1))
+    figure, axes = plotting.mosaic("aaa;bcd", height=2.2, height_ratios=(0.4, 1))
     network, *cubes = axes
     side = summary["protocol"]["side"]
     boxes = [

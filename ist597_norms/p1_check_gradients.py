@@ -250,7 +250,7 @@ def summarise(frame: pd.DataFrame) -> dict:
 
 def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the figure: largest relative differences by quantity, and the gap along training."""
-    figure, axes = plotting.subplots(1, 2, height=3.1)
+    figure, axes = plotting.subplots(1, 2, height=2.8)
     bars, path = axes[0]
     labels: list[str] = []
     for norm in TWINS:

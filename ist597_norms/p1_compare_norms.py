@@ -92,6 +92,7 @@ PRESETS: dict[str, Any] = {
         "batch_sizes": BATCH_SIZES,
         "batch_size_seeds": 3,
         "small_batch_seeds": 5,
+        "momentum_seeds": 1,
         "depths": DEPTHS,
         "depth_rates": DEPTH_RATES,
         "depth_seeds": 3,
@@ -106,6 +107,7 @@ PRESETS: dict[str, Any] = {
         "batch_sizes": [2, 4, 8, 64, 256],  # those that the report speaks of
         "batch_size_seeds": 1,
         "small_batch_seeds": 1,
+        "momentum_seeds": 1,
         "depths": [0, 20],
         "depth_rates": [0.01],
         "depth_seeds": 1,
@@ -139,7 +141,7 @@ def configs(preset: str, dataset: str = "fashion_mnist") -> list[dict]:
     for variant in VARIANTS:
         for rate in size["rates"]:
             runs.append(tuned_config(base, preset, variant, rate, seed=0))
-    for seed in range(size["batch_size_seeds"]):
+    for seed in range(size["momentum_seeds"]):
         for mode in NORMALIZATIONS:
             descent = {"sgd_momentum": SGD_MOMENTUM, "mode": mode, "seed": seed}
             runs.append({"name": f"{mode}_sgd_momentum_seed{seed}", "part": "sgd momentum", **base, **descent})

@@ -201,7 +201,10 @@ def by_depth(runs: pd.DataFrame) -> dict:
         chosen = at_steps(rows, steps)
         row = {}
         for variant, same in chosen.items():
-            row[variant] = {"learning_rate": steps[variant], "test_accuracy": mean_interval(same.test_accuracy)}
+            swept = rows[(rows.variant == variant) & (rows.seed == 0)]
+            learned = swept.learning_rate[last(swept.validation_accuracy) > LEARNED]
+            row[variant] = {"learning_rate": steps[variant], "largest_that_learns": learned.max()}
+            row[variant]["test_accuracy"] = mean_interval(same.test_accuracy)
             if variant != "none":
                 row[variant]["minus_none"] = mean_interval(same.test_accuracy - chosen["none"].test_accuracy)
         by_layers[str(int(depth))] = row
