@@ -59,8 +59,8 @@ def numbers(frame: pd.DataFrame, protocol: dict) -> dict:
     steps = best_steps(grid)
     tuned = at_steps(grid, steps)
     return {
-        "provided": levels(provided),
-        "tuned": with_steps(levels(tuned), steps, grid, protocol["learning_rate"]),
+        "provided": levels(provided, protocol["epochs"]),
+        "tuned": with_steps(levels(tuned, protocol["epochs"]), steps, grid, protocol["learning_rate"]),
         "best": {"provided": the_best(provided), "tuned": the_best(tuned)},
         "holm": after_holm({"provided": provided, "tuned": tuned}),
         "layer_against_batch": {
@@ -81,8 +81,11 @@ def numbers(frame: pd.DataFrame, protocol: dict) -> dict:
     }
 
 
-def levels(runs: dict[str, pd.DataFrame]) -> dict:
-    """Return what each variant reaches, and its differences to none, and before it where it stands after the ReLU."""
+def levels(runs: dict[str, pd.DataFrame], early: int) -> dict:
+    """Return what each variant reaches, and its differences to none, and before it where it stands after the ReLU.
+
+    "validation_as_early": after so many epochs only.
+    """
     none, reached = runs["none"], {}
     for variant, rows in runs.items():
         row: dict[str, Any] = {}
@@ -90,6 +93,7 @@ def levels(runs: dict[str, pd.DataFrame]) -> dict:
             row[key] = mean_interval(rows[key])
         for key in ("validation_accuracy", "validation_loss", "train_loss"):
             row[key] = mean_interval(last(rows[key]))
+        row["validation_as_early"] = mean_interval([curve[early - 1] for curve in rows.validation_accuracy])
         losses = np.nanmean(floats(rows.validation_loss), axis=0)
         row["epoch_of_least_validation_loss"] = int(np.nanargmin(losses)) + 1
         if variant != "none":

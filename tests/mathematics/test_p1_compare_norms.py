@@ -116,7 +116,7 @@ def test_differences_are_to_none_and_to_the_usual_place_by_seed():
     none = a_level(test_accuracy=[0.80, 0.84, 0.82]).sample(frac=1, random_state=0)  # shuffled: the index counts
     batch = a_level(test_accuracy=[0.81, 0.86, 0.85], train_loss=[[0.5, 0.1]] * 3)
     after = a_level(test_accuracy=[0.83, 0.89, 0.86], validation_loss=[[0.2, 0.7]] * 3)
-    reached = summary.levels({"none": none, "batch": batch, "batch_after": after})
+    reached = summary.levels({"none": none, "batch": batch, "batch_after": after}, early=1)
     assert reached["batch"]["minus_none"]["test_accuracy"]["mean"] == pytest.approx(0.02)
     assert reached["batch"]["minus_none"]["train_loss"]["mean"] == pytest.approx(-0.1)
     assert reached["batch_after"]["minus_before"]["mean"] == pytest.approx(0.02)
@@ -125,6 +125,7 @@ def test_differences_are_to_none_and_to_the_usual_place_by_seed():
     assert reached["batch"]["first_seed"] == {"training_accuracy": 0.9, "dead": [[0, 0], [1, 2]]}
     assert [layer["mean"] for layer in reached["batch"]["active"]["last"]] == pytest.approx([0.4, 0.3])
     assert "minus_none" not in reached["none"]
+    assert reached["none"]["validation_as_early"]["mean"] == pytest.approx(0.1)
     (first, second) = summary.after_holm({"provided": {"none": none, "batch": batch, "batch_after": after}})
     assert first["p"] == pytest.approx(0.0742, abs=1e-4)  # gains of 1, 2 and 3 points: t = 3.46 with 2 degrees
     assert second["p"] == pytest.approx(2 * 0.0202, abs=1e-4)  # 3, 5 and 4 points: t = 6.93, the smaller of two
