@@ -120,7 +120,7 @@ def draw_relu(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
             ax.plot(rows.learning_rate, np.array(ends, float), marker=".", **line(look))
         ax.axvline(summary["protocol"]["learning_rate"], color="0.8", linewidth=0.8, zorder=0)
         ax.set(xlabel="step size", xscale="log", ylim=(-0.03, 1.03), title=("convolution", "affine layer")[layer])
-    axes[0].set_ylabel("share of active outputs")
+    axes[0].set_ylabel("share active")
     centers = (BINS[1:] + BINS[:-1]) / 2
     for ax, mode in zip(axes[2:], COLORS, strict=True):
         for variant in (name for name, look in looks.items() if look["mode"] == mode):
@@ -131,7 +131,7 @@ def draw_relu(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
             ax.plot(centers, end / end.sum(), **line(looks[variant]))
         ax.axvline(0, color="0.6", linewidth=0.6)
         ax.set(xlabel="input of the ReLU", yticks=[], title=mode, ylim=(0, None))
-    axes[2].set_ylabel("share of the inputs")
+    axes[2].set_ylabel("share")
     show_legend(figure, looks)
     plotting.label_panels(axes)
     return figure
@@ -162,9 +162,9 @@ def draw_depth(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
             layers = np.arange(len(deviations))
             predicted = deviations[0] * summary["protocol"]["fading"] ** layers
             signal.plot(layers, predicted, "o", color="0.6", markersize=2, label="predicted")
-    accuracy.set(xlabel="further affine layers", ylabel="test accuracy after one epoch", xticks=depths)
+    accuracy.set(xlabel="further affine layers", ylabel="test accuracy", xticks=depths)
     plotting.in_percent(accuracy.yaxis, 0)
-    signal.set(xlabel="further affine layer", ylabel="deviation of the ReLU's inputs", yscale="log")
+    signal.set(xlabel="further affine layer", ylabel="s.d. of its ReLU's inputs", yscale="log")
     signal.legend()
     show_legend(figure, looks)
     plotting.label_panels(axes)
