@@ -209,6 +209,7 @@ def by_depth(runs: pd.DataFrame) -> dict:
             learned = swept.learning_rate[last(swept.validation_accuracy) > LEARNED]
             row[variant] = {"learning_rate": steps[variant], "largest_that_learns": learned.max()}
             row[variant]["test_accuracy"] = mean_interval(same.test_accuracy)
+            row[variant]["by_seed"] = list(same.test_accuracy)
             if variant != "none":
                 row[variant]["minus_none"] = mean_interval(same.test_accuracy - chosen["none"].test_accuracy)
         by_layers[str(int(depth))] = row
