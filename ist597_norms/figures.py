@@ -123,7 +123,7 @@ def draw_relu(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     axes[0].set_ylabel("share active")
     centers = (BINS[1:] + BINS[:-1]) / 2
     for ax, mode in zip(axes[2:], COLORS, strict=True):
-        for variant in (name for name, look in looks.items() if look["mode"] == mode):
+        for variant in (name for name, look in looks.items() if mode == look["mode"]):
             (histogram,) = provided[(provided.variant == variant) & (provided.seed == 0)].histogram
             start, end = floats(histogram)[:, 1]  # (2, layers, bins): of the affine layer
             if variant == mode:

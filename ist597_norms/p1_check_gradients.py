@@ -46,6 +46,7 @@ SYMBOLS = {
 SCALED = ("output", "dx", "dgamma", "dbeta")
 QUANTITIES = {"batch": SCALED, "layer": SCALED, "weight": ("output", "dx", "dv", "dg")}
 DTYPE_COLORS = dict(zip(DTYPES, (plotting.PURPLE, plotting.ORANGE), strict=True))
+SMALL_DEVIATION = 0.02  # whose square is below eps
 EQUAL = 1e-17  # in the figure, where two numbers are equal to the last bit
 PRESETS: dict[str, Any] = {
     "full": {"shapes": list(SHAPES), "inputs": list(INPUTS), "seeds": 3, "steps": 300},
@@ -185,14 +186,14 @@ def _ones_and_zeros(shape):
     return tf.ones(shape, tf.float64), tf.zeros(shape, tf.float64)
 
 
-def _other_eps(rng, deviation=0.02):
+def _other_eps(rng, deviation=SMALL_DEVIATION):
     x = tf.constant(rng.normal(0.5, deviation, (64, 8)))
     kerass = norms.batch_norm(x, *_ones_and_zeros(8), eps=EPS)[0]
     torchs = norms.batch_norm(x, *_ones_and_zeros(8), eps=1e-5)[0]
     return float(tf.reduce_max(tf.abs(torchs - kerass)))
 
 
-def _eps_outside(rng, deviation=0.02):
+def _eps_outside(rng, deviation=SMALL_DEVIATION):
     x = rng.normal(0.5, deviation, (64, 8))
     centered, variance = x - x.mean(axis=0), x.var(axis=0)
     return float(np.max(np.abs(centered / np.sqrt(variance + EPS) - centered / (np.sqrt(variance) + EPS))))
@@ -216,7 +217,7 @@ def _layer_axes(rng):
 
 
 # Differences that are no rounding: largest difference of outputs, or (running variance) relative difference. The first
-# and third are for inputs of deviation 0.02, whose variance is below eps.
+# and third are for inputs of SMALL_DEVIATION.
 DEMONSTRATIONS: dict[str, Callable] = {
     "eps 1e-5 against 1e-3": _other_eps,
     "eps 1e-5 against 1e-3, deviation 1": partial(_other_eps, deviation=1.0),
@@ -229,7 +230,11 @@ DEMONSTRATIONS: dict[str, Callable] = {
 
 def summarise(frame: pd.DataFrame) -> dict:
     """Return the largest differences by dtype, norm, reference and quantity, the errors, and the trajectories' ends."""
-    summary: dict[str, Any] = {"protocol": {"eps": EPS}, "trajectory": {}, "control": {}}
+    summary: dict[str, Any] = {
+        "protocol": {"eps": EPS, "small_deviation": SMALL_DEVIATION},
+        "trajectory": {},
+        "control": {},
+    }
     for dtype, rows in frame[frame.kind == "gradients"].groupby("dtype"):
         summary[str(dtype)] = {"max_relative_difference": dict(zip(rows["norm"], rows.worst, strict=True))}
     errors = frame[frame.kind == "errors"]

@@ -326,7 +326,6 @@ def summarise(frame: pd.DataFrame) -> dict:
         "watched": min(WATCHED, validation),
         "hidden_size": HIDDEN_SIZE,
         "side": side,
-        "filters": FILTERS,
         "fading": (WEIGHT_DEVIATION**2 * HIDDEN_SIZE / 2) ** 0.5,  # of a ReLU layer's deviation in the next: see 2.1
     }
     variants = []

@@ -22,7 +22,11 @@ STEMS = sorted(path.name for path in RESULTS.iterdir() if path.is_dir())
 def variants(stem):
     """Return the words in a script's configs: keys that are made of them are read by loops."""
     records = [json.loads(path.read_text())["config"] for path in (RESULTS / stem).glob("*.json")]
-    return {word for config in records for word in config.values() if isinstance(word, str)}
+    words = set()
+    for config in records:
+        for value in config.values():
+            words.update(word for word in (value if isinstance(value, list) else [value]) if isinstance(word, str))
+    return words
 
 
 def keys_of(value):
