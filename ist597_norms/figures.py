@@ -10,10 +10,10 @@ from matplotlib.patches import Polygon, Rectangle
 
 from ist597_norms.measurements import BINS
 from ist597_norms.summary import PROVIDED, TUNED, batch_size_runs, with_variants
+from ist597_norms.variants import COLORS
 from utils import plotting
 from utils.records import floats, last
 
-COLORS = {"none": plotting.BLACK, "batch": plotting.BLUE, "layer": plotting.VERMILION, "weight": plotting.GREEN}
 FAILED = 0.2  # height of the strip in which steps without learning are marked, of the axes
 
 

@@ -19,8 +19,6 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 # isort: split
 
-from collections.abc import Callable
-from functools import partial
 from itertools import product
 from typing import Any
 
@@ -28,10 +26,10 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from ist597_norms import norms
 from ist597_norms.cnn import CNN, EPS
-from ist597_norms.figures import COLORS
+from ist597_norms.other_definitions import DEMONSTRATIONS, SMALL_DEVIATION
 from ist597_norms.references import INPUTS, REFERENCES, SHAPES, TWINS, case, network, ours, with_gradients
+from ist597_norms.variants import COLORS
 from utils import machine, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.records import write_summary
@@ -46,7 +44,6 @@ SYMBOLS = {
 SCALED = ("output", "dx", "dgamma", "dbeta")
 QUANTITIES = {"batch": SCALED, "layer": SCALED, "weight": ("output", "dx", "dv", "dg")}
 DTYPE_COLORS = dict(zip(DTYPES, (plotting.PURPLE, plotting.ORANGE), strict=True))
-SMALL_DEVIATION = 0.02  # whose square is below eps
 EQUAL = 1e-17  # in the figure, where two numbers are equal to the last bit
 PRESETS: dict[str, Any] = {
     "full": {"shapes": list(SHAPES), "inputs": list(INPUTS), "seeds": 3, "steps": 300},
@@ -179,53 +176,6 @@ def matching(first: CNN, second: CNN) -> list[tuple[np.ndarray, np.ndarray]]:
 def idle_biases(model: CNN) -> list[tf.Variable]:
     """Return the biases whose shift a batch norm takes out again (Ioffe and Szegedy 2015, section 3.2)."""
     return model.b if model.normalization == "batch" and model.position == "before" else []
-
-
-def _ones_and_zeros(shape):
-    """Return gamma = 1 and beta = 0 in float64."""
-    return tf.ones(shape, tf.float64), tf.zeros(shape, tf.float64)
-
-
-def _other_eps(rng, deviation=SMALL_DEVIATION):
-    x = tf.constant(rng.normal(0.5, deviation, (64, 8)))
-    kerass = norms.batch_norm(x, *_ones_and_zeros(8), eps=EPS)[0]
-    torchs = norms.batch_norm(x, *_ones_and_zeros(8), eps=1e-5)[0]
-    return float(tf.reduce_max(tf.abs(torchs - kerass)))
-
-
-def _eps_outside(rng, deviation=SMALL_DEVIATION):
-    x = rng.normal(0.5, deviation, (64, 8))
-    centered, variance = x - x.mean(axis=0), x.var(axis=0)
-    return float(np.max(np.abs(centered / np.sqrt(variance + EPS) - centered / (np.sqrt(variance) + EPS))))
-
-
-def _running_variance(rng):
-    import torch
-
-    x = rng.normal(0.5, 1.0, (64, 6, 6, 8))[:2, :1, :1]  # a batch of two values for each channel: N / (N - 1) = 2
-    mine = norms.batch_norm(tf.constant(x), *_ones_and_zeros(8), eps=EPS)[2].numpy()
-    theirs = torch.nn.BatchNorm2d(8, momentum=1.0, dtype=torch.float64)  # torch's momentum is the new value's weight
-    theirs(torch.tensor(x).permute(0, 3, 1, 2))
-    return float(np.max(np.abs(theirs.get_buffer("running_var").numpy() - mine) / mine))
-
-
-def _layer_axes(rng):
-    x = tf.constant(rng.normal(0.5, 1.0, (64, 6, 6, 8)))
-    over_channels = norms.layer_norm(tf.reshape(x, (-1, 8)), *_ones_and_zeros(8), eps=EPS)
-    over_all = norms.layer_norm(x, *_ones_and_zeros((6, 6, 8)), eps=EPS)
-    return float(tf.reduce_max(tf.abs(tf.reshape(over_channels, x.shape) - over_all)))
-
-
-# Differences that are no rounding: largest difference of outputs, or (running variance) relative difference. The first
-# and third are for inputs of SMALL_DEVIATION.
-DEMONSTRATIONS: dict[str, Callable] = {
-    "eps 1e-5 against 1e-3": _other_eps,
-    "eps 1e-5 against 1e-3, deviation 1": partial(_other_eps, deviation=1.0),
-    "eps outside the root": _eps_outside,
-    "eps outside the root, deviation 1": partial(_eps_outside, deviation=1.0),
-    "unbiased running variance, batch of 2": _running_variance,
-    "layer norm over C against H, W, C": _layer_axes,
-}
 
 
 def summarise(frame: pd.DataFrame) -> dict:

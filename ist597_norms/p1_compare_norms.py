@@ -21,10 +21,8 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 # isort: split
 
-from collections.abc import Mapping
 from functools import partial
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,10 +30,11 @@ import tensorflow as tf
 
 from ist597_norms import summary
 from ist597_norms.cnn import CNN, FILTERS, MOMENTUM, NORMALIZATIONS, POOL, WEIGHT_DEVIATION, accuracy_function
-from ist597_norms.figures import COLORS, FIGURES
+from ist597_norms.figures import FIGURES
 from ist597_norms.measurements import Probed, relu_activity, surviving_shares
 from ist597_norms.norms import NO_DIRECTION, NOT_FINITE
 from ist597_norms.references import network
+from ist597_norms.variants import OF_LIBRARIES, VARIANTS
 from utils import data, machine, plotting
 from utils.cli import DEFAULTS, Options, parse_args
 from utils.records import write_summary
@@ -52,36 +51,6 @@ SMALL_BATCHES = (2, 4, 8, 16)  # where layer and batch normalization may differ:
 DEPTHS = [0, 5, 10, 20]  # further affine layers
 DEPTH_RATES = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0]
 SGD_MOMENTUM = 0.9  # of the public solutions that the report sets beside ours
-
-
-class Variant(NamedTuple):
-    """How a network is called and drawn, its CNN's normalization, in what else its runs differ, and their part."""
-
-    label: str
-    color: str
-    line: str
-    mode: str
-    change: Mapping[str, str] = MappingProxyType({})
-    part: str = "protocol"
-
-
-# A normalization with its place or its start; figures and report read what they need from the summary.
-VARIANTS = {
-    "none": Variant("none", COLORS["none"], "-", "none"),
-    "batch": Variant("batch", COLORS["batch"], "-", "batch"),
-    "batch_after": Variant("batch, after", COLORS["batch"], "--", "batch", {"position": "after"}, "after"),
-    "layer": Variant("layer", COLORS["layer"], "-", "layer"),
-    "layer_after": Variant("layer, after", COLORS["layer"], "--", "layer", {"position": "after"}, "after"),
-    "weight": Variant("weight", COLORS["weight"], "-", "weight"),
-    "weight_data_start": Variant(
-        "weight, data start", COLORS["weight"], ":", "weight", {"start": "data"}, "data start"
-    ),
-}
-BY_LIBRARY = {
-    "keras_batch": Variant("batch (Keras)", COLORS["batch"], "-", "keras_batch"),
-    "keras_layer": Variant("layer (Keras)", COLORS["layer"], "-", "keras_layer"),
-    "tfp_weight": Variant("weight (TFP)", COLORS["weight"], "-", "tfp_weight"),
-}
 WATCHED = 1000  # validation images on which the ReLUs' inputs are looked at
 PRESETS: dict[str, Any] = {
     "full": {
@@ -136,7 +105,7 @@ def configs(preset: str, dataset: str = "fashion_mnist") -> list[dict]:
     size, base = PRESETS[preset], base_config(preset, dataset)
     runs = []
     for seed in range(size["seeds"]):
-        for name, (_, _, _, mode, change, part) in (VARIANTS | BY_LIBRARY).items():
+        for name, (_, _, _, mode, change, part) in (VARIANTS | OF_LIBRARIES).items():
             runs.append({"name": f"{name}_seed{seed}", "part": part, **base, "mode": mode, **change, "seed": seed})
     for variant in VARIANTS:
         for rate in size["rates"]:
@@ -239,7 +208,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     rng = np.random.default_rng([config["seed"], 1])
     if config["part"] == "gradient":
         batches = [rng.choice(training, config["batch_size"], replace=False) for _ in range(config["batches"])]
-        probed = Probed(HIDDEN_SIZE, CLASSES, normalization=config["mode"], image_shape=scaled.shape[1:], seed=0)
+        probed = Probed(HIDDEN_SIZE, CLASSES, normalization=config["mode"], image_shape=scaled.shape[1:])
         return {"surviving": surviving_shares(probed, scaled, one_hot, batches), **where}
     watched = scaled[validation[:WATCHED]]
     known = ("position", "learning_rate", "momentum", "sgd_momentum", "further_layers", "seed")
@@ -329,9 +298,9 @@ def summarise(frame: pd.DataFrame) -> dict:
         "fading": (WEIGHT_DEVIATION**2 * HIDDEN_SIZE / 2) ** 0.5,  # of a ReLU layer's deviation in the next: see 2.1
     }
     variants = []
-    for name, variant in (VARIANTS | BY_LIBRARY).items():
-        looks = {"label": variant.label, "color": variant.color, "line": variant.line}
-        variants.append({"name": name, "mode": variant.mode, **looks})
+    for name, variant in (VARIANTS | OF_LIBRARIES).items():
+        looks = {key: getattr(variant, key) for key in ("label", "color", "line", "mode")}
+        variants.append({"name": name, **looks})
     return {"protocol": protocol, "variants": variants, **summary.numbers(frame, protocol)}
 
 

@@ -29,23 +29,23 @@ def subplots(
     rows: int = 1, columns: int = 1, height: float = 3.0, width: float = WIDTH, **keywords: Any
 ) -> tuple[Figure, np.ndarray]:
     """Return a figure of `width` (default: the report's column) by `height` inches, and its axes (rows, columns)."""
-    import matplotlib.pyplot as plt
-
-    mpl.rcdefaults()
-    plt.style.use(STYLE)
-    figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, **keywords)
+    figure, axes = _in_style().subplots(rows, columns, figsize=(width, height), squeeze=False, **keywords)
     return figure, axes
 
 
 def mosaic(layout: str, height: float = 3.0, **keywords: Any) -> tuple[Figure, np.ndarray]:
     """Return a figure of the report's column and its axes (n,), laid out as letters: "aab;ccd" is two rows."""
+    figure, named = _in_style().subplot_mosaic(layout, figsize=(WIDTH, height), **keywords)
+    return figure, np.array([named[name] for name in sorted(named)])
+
+
+def _in_style():
+    """Return pyplot, in the project's style."""
     import matplotlib.pyplot as plt
 
     mpl.rcdefaults()
     plt.style.use(STYLE)
-    figure = plt.figure(figsize=(WIDTH, height))
-    named = figure.subplot_mosaic(layout, **keywords)
-    return figure, np.array([named[name] for name in sorted(named)])
+    return plt
 
 
 def label_panels(axes: np.ndarray) -> None:

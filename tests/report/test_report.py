@@ -160,15 +160,21 @@ def test_an_answers_words_are_those_of_its_sentence(tmp_path):
     assert answer["text"] == "lr_min is 2\u00a0\u00d7\u00a010^\u22125, or x 0.50."
 
 
-def turned(value):
-    """Return a summary with the sign of every mean, share and bound of an interval turned."""
+def tampered(value, change):
+    """Return a summary in which change(interval) stands for every interval."""
     if isinstance(value, list):
-        return [turned(item) for item in value]
+        return [tampered(item, change) for item in value]
     if not isinstance(value, dict):
         return value
-    if {"low", "high"} <= value.keys():
-        return {key: -item if isinstance(item, float) else item for key, item in value.items()}
-    return {key: turned(item) for key, item in value.items()}
+    if {"low", "high"} <= value.keys() and value["low"] is not None:
+        return {**value, **change(value)}
+    return {key: tampered(item, change) for key, item in value.items()}
+
+
+def turned(interval):
+    """Return the interval of the opposite sign."""
+    middle = "mean" if "mean" in interval else "fraction"
+    return {middle: -interval[middle], "low": -interval["high"], "high": -interval["low"]}
 
 
 WITH_INTERVALS = [path for path in sorted((REPORT / "results").glob("p*.json")) if '"low"' in path.read_text()]
@@ -177,8 +183,8 @@ WITH_INTERVALS = [path for path in sorted((REPORT / "results").glob("p*.json")) 
 @pytest.mark.parametrize("path", WITH_INTERVALS, ids=lambda path: path.stem)
 def test_a_result_that_turns_its_sign_stops_the_build_at_a_sentence(path, copy):
     root, options = copy
-    tampered = root / "report" / "results" / path.name
-    tampered.write_text(json.dumps(turned(json.loads(path.read_text()))))
+    copied = root / "report" / "results" / path.name
+    copied.write_text(json.dumps(tampered(json.loads(path.read_text()), turned)))
     source = root / "report" / ("ist597.typ" if path.stem == "p1_compare_norms" else "coms6998_hw2.typ")
     with pytest.raises(SystemExit, match="the results do not bear out the sentence: "):
         build.compile_report(source, options, root)
@@ -188,3 +194,23 @@ def test_no_condition_of_a_sentence_is_a_constant():
     conditions = re.findall(r"#claim\(\s*(.*)", "\n".join(TEXT))
     assert len(conditions) > 100 and all(condition.startswith("() => ") for condition in conditions)
     assert [condition for condition in conditions if re.match(r"\(\) => (not )?(true|false)\b", condition)] == []
+
+
+@pytest.mark.parametrize("source", REPORTS, ids=lambda path: path.stem)
+def test_most_conditions_fail_where_intervals_are_wider_or_points(source, copy):
+    """The others are of plain numbers. typst lists all sentences, and whether each holds, where it is asked to."""
+    root, options = copy
+    inputs = build._inputs(options, root) | {"claims": "list"}
+
+    def failing():
+        listed = typst.query(root / "report" / source.name, "<claim>", field="value", root=root, sys_inputs=inputs)
+        return len(json.loads(listed)), {i for i, claim in enumerate(json.loads(listed)) if not claim["holds"]}
+
+    number, failed = failing()
+    assert number > 40 and not failed
+    for change in (lambda _: {"low": -1e9, "high": 1e9}, lambda interval: dict.fromkeys(("low", "high"), 0.5)):
+        for path in WITH_INTERVALS:
+            copied = root / "report" / "results" / path.name
+            copied.write_text(json.dumps(tampered(json.loads(path.read_text()), change)))
+        failed |= failing()[1]
+    assert len(failed) > number / 2
