@@ -10,7 +10,7 @@ from matplotlib.patches import Polygon, Rectangle
 
 from ist597_norms.measurements import BINS
 from ist597_norms.summary import PROVIDED, TUNED, batch_size_runs, with_variants
-from ist597_norms.variants import COLORS
+from ist597_norms.variants import COLORS, MARKERS
 from utils import plotting
 from utils.records import floats, last
 
@@ -23,8 +23,9 @@ def looks_of(summary: dict, level: str) -> dict[str, dict]:
 
 
 def line(look: dict) -> dict:
-    """Return a variant's color and line as matplotlib takes them."""
-    return {"color": look["color"], "linestyle": look["line"], "linewidth": 1}
+    """Return a variant's color, line and marker as matplotlib takes them."""
+    marks = {"marker": MARKERS[look["mode"]], "markersize": 3}
+    return {"color": look["color"], "linestyle": look["line"], "linewidth": 1, **marks}
 
 
 def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
@@ -39,7 +40,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
         swept = rows[rows.seed == 0].sort_values("learning_rate")
         learned = swept.learning_rate <= summary["tuned"][variant]["largest_that_learns"]
         ends = np.where(learned, last(swept.validation_accuracy), np.nan)
-        steps.plot(swept.learning_rate, ends, marker=".", **line(look))
+        steps.plot(swept.learning_rate, ends, **line(look))
         failed = swept.learning_rate[~learned]
         height = FAILED * (row + 0.7) / len(looks)
         marks = {"color": look["color"], "markersize": 3.5, "transform": steps.get_xaxis_transform()}
@@ -117,7 +118,7 @@ def draw_relu(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
         for variant, look in looks.items():
             rows = grid[(grid.variant == variant) & (grid.seed == 0)].sort_values("learning_rate")
             ends = [layers[-1][layer] for layers in rows.active]
-            ax.plot(rows.learning_rate, np.array(ends, float), marker=".", **line(look))
+            ax.plot(rows.learning_rate, np.array(ends, float), **line(look))
         ax.axvline(summary["protocol"]["learning_rate"], color="0.8", linewidth=0.8, zorder=0)
         ax.set(xlabel="step size", xscale="log", ylim=(-0.03, 1.03), title=("convolution", "affine layer")[layer])
     axes[0].set_ylabel("share active")
@@ -128,7 +129,7 @@ def draw_relu(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
             start, end = floats(histogram)[:, 1]  # (2, layers, bins): of the affine layer
             if variant == mode:
                 ax.fill_between(centers, start / start.sum(), color="0.85", linewidth=0)
-            ax.plot(centers, end / end.sum(), **line(looks[variant]))
+            ax.plot(centers, end / end.sum(), **line(looks[variant]), markevery=[])
         ax.axvline(0, color="0.6", linewidth=0.6)
         ax.set(xlabel="input of the ReLU", yticks=[], title=mode, ylim=(0, None))
     axes[2].set_ylabel("share")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from utils import plotting
 
 COLORS = {"none": plotting.BLACK, "batch": plotting.BLUE, "layer": plotting.VERMILION, "weight": plotting.GREEN}
+MARKERS = {"none": "o", "batch": "s", "layer": "^", "weight": "D"}  # beside the colors, for gray print
 
 
 class Variant(NamedTuple):
