@@ -49,7 +49,7 @@ RATES = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0]
 BATCH_SIZES = [1, 2, 4, 8, 16, 64, 256]
 SMALL_BATCHES = (2, 4, 8, 16)  # where layer and batch normalization may differ: more seeds of these two
 DEPTHS = [0, 5, 10, 20]  # further affine layers
-DEPTH_RATES = [0.003, 0.01, 0.03, 0.1, 0.3, 1.0]
+DEPTH_RATES = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0]
 SGD_MOMENTUM = 0.9  # of the public solutions that the report sets beside ours
 WATCHED = 1000  # validation images on which the ReLUs' inputs are looked at
 PRESETS: dict[str, Any] = {
@@ -60,8 +60,8 @@ PRESETS: dict[str, Any] = {
         "rates": RATES,
         "batch_sizes": BATCH_SIZES,
         "batch_size_seeds": 3,
-        "small_batch_seeds": 5,
-        "momentum_seeds": 1,
+        "small_batch_seeds": 10,
+        "momentum_seeds": 3,
         "depths": DEPTHS,
         "depth_rates": DEPTH_RATES,
         "depth_seeds": 3,
