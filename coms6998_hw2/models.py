@@ -1,8 +1,10 @@
 """The two networks of problems 3 and 4.
 
-LeNet5(batch_norm=True, dropout=True)(images)    images (n, 1, 32, 32) -> logits (n, 10)
+LeNet5(batch_norm=True, dropout=EVERYWHERE)(images)    images (n, 1, 32, 32) -> logits (n, 10)
 MiniGoogLeNet()(images)                          the same shapes
 """
+
+from collections.abc import Collection
 
 import torch
 from torch import nn
@@ -10,6 +12,7 @@ from torch import nn
 LENET5_PARAMETERS = 61_706  # LeCun et al. (1998), with C3 connected to every map of S2 and subsampling without weights
 MINI_GOOGLENET_PARAMETERS = 1_649_386  # the post's, without the convolutions' biases: BN takes them out again
 INPUT_RATE, HIDDEN_RATE = 0.2, 0.5  # dropout's probabilities in question 3.4
+EVERYWHERE = ("input", "c1", "c3", "c5", "f6")  # the layers of LeNet-5 that may have dropout
 # Keras's defaults, which the post uses; momentum is the weight of the old value, torch's that of the new one.
 KERAS_EPS, KERAS_MOMENTUM = 1e-3, 0.99
 
@@ -19,7 +22,8 @@ class LeNet5(nn.Module):
 
     A hidden layer is convolution or affine -> batch norm -> tanh -> average pooling -> dropout, as far as each is
     there. Batch norm stands before the activation, where Ioffe and Szegedy (2015) put it; dropout after it, on the
-    units' outputs, as Srivastava et al. (2014) define it. With `dropout_first` dropout comes right before batch norm.
+    units' outputs, as Srivastava et al. (2014) define it, of the layers that `dropout` names. With `dropout_first` it
+    comes right before batch norm.
     """
 
     def __init__(
@@ -27,14 +31,14 @@ class LeNet5(nn.Module):
         *,
         batch_norm: bool = False,
         batch_norm_input: bool = False,
-        dropout: bool = False,
+        dropout: Collection[str] = (),
         dropout_first: bool = False,
     ):
         """Build the layers and draw Glorot's weights."""
         super().__init__()
 
-        def hidden(linear, norm, after):
-            drop = [nn.Dropout(HIDDEN_RATE)] if dropout else []
+        def hidden(layer, linear, norm, after):
+            drop = [nn.Dropout(HIDDEN_RATE)] if layer in dropout else []
             norm = [norm] if batch_norm else []
             if dropout_first:
                 return nn.Sequential(linear, *drop, *norm, nn.Tanh(), *after)
@@ -42,12 +46,12 @@ class LeNet5(nn.Module):
 
         self.input = nn.Sequential(
             *([nn.BatchNorm2d(1)] if batch_norm_input else []),
-            *([nn.Dropout(INPUT_RATE)] if dropout else []),
+            *([nn.Dropout(INPUT_RATE)] if "input" in dropout else []),
         )
-        self.c1 = hidden(nn.Conv2d(1, 6, 5), nn.BatchNorm2d(6), [nn.AvgPool2d(2)])  # -> (6, 14, 14)
-        self.c3 = hidden(nn.Conv2d(6, 16, 5), nn.BatchNorm2d(16), [nn.AvgPool2d(2), nn.Flatten()])  # -> (400,)
-        self.c5 = hidden(nn.Linear(400, 120), nn.BatchNorm1d(120), [])  # a 5 x 5 convolution of 5 x 5 maps
-        self.f6 = hidden(nn.Linear(120, 84), nn.BatchNorm1d(84), [])
+        self.c1 = hidden("c1", nn.Conv2d(1, 6, 5), nn.BatchNorm2d(6), [nn.AvgPool2d(2)])  # -> (6, 14, 14)
+        self.c3 = hidden("c3", nn.Conv2d(6, 16, 5), nn.BatchNorm2d(16), [nn.AvgPool2d(2), nn.Flatten()])  # -> (400,)
+        self.c5 = hidden("c5", nn.Linear(400, 120), nn.BatchNorm1d(120), [])  # a 5 x 5 convolution of 5 x 5 maps
+        self.f6 = hidden("f6", nn.Linear(120, 84), nn.BatchNorm1d(84), [])
         self.output = nn.Linear(84, 10)
         _draw_weights(self, nn.init.xavier_normal_)
         _check_size(self, LENET5_PARAMETERS, without=(nn.BatchNorm1d, nn.BatchNorm2d))

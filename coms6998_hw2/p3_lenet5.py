@@ -31,7 +31,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from coms6998_hw2.models import HIDDEN_RATE, INPUT_RATE, LeNet5
+from coms6998_hw2.models import EVERYWHERE, HIDDEN_RATE, INPUT_RATE, LeNet5
 from coms6998_hw2.problem_3 import layer_statistics, summary
 from coms6998_hw2.problem_3.figures import draw, draw_causes, draw_images, draw_violins
 from coms6998_hw2.trainer import Trainer, on_device, split_in_batches
@@ -50,23 +50,29 @@ class Variant(NamedTuple):
     label: str
     color: str
     line: str
-    choices: dict[str, bool]
+    marker: str
+    choices: dict[str, Any]
 
 
+BOTH = {"batch_norm": True, "dropout": EVERYWHERE}
 VARIANTS = {  # figures and report read them from the summary
-    "none": Variant("plain", plotting.BLACK, "-", {}),
-    "bn": Variant("batch norm", plotting.BLUE, "-", {"batch_norm": True}),  # 3.2
+    "none": Variant("plain", plotting.BLACK, "-", "o", {}),
+    "bn": Variant("batch norm", plotting.BLUE, "-", "s", {"batch_norm": True}),  # 3.2
     # 3.3; its curves lie on those of "bn", which should be seen below them
-    "bn_input": Variant("batch norm, input too", plotting.SKY, "--", {"batch_norm": True, "batch_norm_input": True}),
-    "dropout": Variant("dropout", plotting.VERMILION, "-", {"dropout": True}),  # 3.4, at the assignment's rates
-    "bn_dropout": Variant("batch norm + dropout", plotting.GREEN, "-", {"batch_norm": True, "dropout": True}),  # 3.5
+    "bn_input": Variant(
+        "batch norm, input too", plotting.SKY, "--", "", {"batch_norm": True, "batch_norm_input": True}
+    ),
+    "dropout": Variant("dropout", plotting.VERMILION, "-", "^", {"dropout": EVERYWHERE}),  # 3.4
+    "bn_dropout": Variant("batch norm + dropout", plotting.GREEN, "-", "D", BOTH),  # 3.5
     "dropout_bn": Variant(  # 3.5, Li et al.'s harder case
-        "dropout, then batch norm",
-        plotting.PURPLE,
-        "-",
-        {"batch_norm": True, "dropout": True, "dropout_first": True},
+        "dropout, then batch norm", plotting.PURPLE, "-", "v", {**BOTH, "dropout_first": True}
     ),
 }
+PLACES = {  # 3.5: batch norm, and dropout at one place: where no batch norm comes after it, and at the input
+    "bn_dropout_last": {"batch_norm": True, "dropout": ("f6",)},
+    "bn_dropout_input": {"batch_norm": True, "dropout": ("input",)},
+}
+CHOICES = {name: variant.choices for name, variant in VARIANTS.items()} | PLACES
 LONG = ("bn", "dropout", "bn_dropout", "dropout_bn")  # trained for more epochs, too: dropout's length is a nuisance
 BATCH_SIZE, MOMENTUM = 64, 0.9  # usual values, the same for all variants
 COMMON_RATE = 0.03  # at which all variants train: what they do to the units is compared there
@@ -120,11 +126,11 @@ def configs(preset: str) -> list[dict]:
     epochs = size["images"][most]
     runs = []
     for seed in range(size["seeds"]):
-        for variant in VARIANTS:
+        for variant in CHOICES:
             runs.append(one_run(preset, variant, COMMON_RATE, most, epochs, seed))
     for images, epochs in size["images"].items():
         for rate in size["rates"]:
-            for variant in VARIANTS:
+            for variant in CHOICES if images == most else VARIANTS:
                 if (images, rate) != (most, COMMON_RATE):
                     runs.append(one_run(preset, variant, rate, images, epochs, seed=0))
     return runs
@@ -181,12 +187,13 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
 
     "train_*" (on 10,000 training images), "validation_*": after each epoch (see `every`), in evaluation
     mode; "running_train_loss": that epoch's mean over minibatches, with dropout; "test_*" and the whole training set's
-    "final_train_*": at the end.
+    "final_train_*": at the end; "deletion": test accuracies with units deleted, see
+    `layer_statistics.without_units`.
     """
     torch.set_num_threads(1)
     torch.manual_seed(config["seed"])
     device = machine.torch_device(options.device)
-    choices = VARIANTS[config["variant"]].choices
+    choices = CHOICES[config["variant"]]
     images, labels = data.load(config["dataset"], options.data_dir, train=True, first=config["loaded"])
     training, validation = data.hold_out(labels)
     # With few images evaluations, not updates, would take the time: one for as many images as there are in all.
@@ -220,7 +227,8 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     result["final_train_loss"], result["final_train_accuracy"] = whole
     test = on_device(*data.load(config["dataset"], options.data_dir, train=False, first=config["loaded"]), device)
     result["test_loss"], result["test_accuracy"] = trainer.evaluate(*test)
-    result |= layer_statistics.of_units(trainer, pixels[measured], pixels[watched], moments)
+    result["deletion"] = layer_statistics.without_units(trainer, *test, np.random.default_rng([config["seed"], 2]))
+    result |= layer_statistics.of_units(trainer, pixels[watched], moments)
     return {"precision": "float32", "device": device.type, **result}
 
 
@@ -238,6 +246,7 @@ def preparation(images: np.ndarray, standardized: bool) -> Callable[[torch.Tenso
 def summarise(frame: pd.DataFrame) -> dict:
     """Return accuracies and losses with intervals, paired differences, the norms' parameters, and 3.1's measures."""
     most = frame.images.max()
+    places, frame = frame[frame.variant.isin(PLACES)], frame[frame.variant.isin(VARIANTS)]
     epochs = frame[frame.images == most].epochs.min()
     whole = frame[(frame.images == most) & (frame.epochs == epochs)]
     rates = summary.best_rates(frame, most, epochs, sorted(frame.seed.unique()))
@@ -247,7 +256,7 @@ def summarise(frame: pd.DataFrame) -> dict:
     tried = whole.groupby("learning_rate").variant.nunique()
     looks = []
     for name, variant in VARIANTS.items():
-        looks.append({"name": name, "label": variant.label, "color": variant.color, "line": variant.line})
+        looks.append({"name": name, **{key: getattr(variant, key) for key in ("label", "color", "line", "marker")}})
     return {
         "variants": looks,
         "protocol": {
@@ -269,6 +278,8 @@ def summarise(frame: pd.DataFrame) -> dict:
         "learning_rate": rates,
         "validation_at_rate": {name: summary.final_validation(rows) for name, rows in whole.groupby("variant")},
         **summary.at_own_rates(tuned),
+        "deletion": summary.deletion(tuned),
+        "places": summary.by_place(places, tuned, most, epochs),
         **summary.at_the_common_rate(common),
         "images": {
             str(images): summary.few_images(rows) for images, rows in frame[frame.images < most].groupby("images")

@@ -93,14 +93,15 @@ def show_seeds(
 ) -> None:
     """Draw every seed's curve, thin, and their mean; `curves` (seeds, epochs), its first column epoch `first`.
 
-    A curve that ends early (a diverged run) is drawn as far as it goes, and so is the mean of all.
+    `style`: a marker, for the mean only, and a line. A curve that ends early (a diverged run) is drawn as far as it
+    goes, and so is the mean of all.
     """
     length = max(len(curve) for curve in curves)
     filled = np.full((len(curves), length), np.nan)
     for row, curve in zip(filled, curves, strict=True):
         row[: len(curve)] = curve
     epochs = np.arange(first, first + length)
-    ax.plot(epochs, filled.T, style.replace(".", ""), color=color, linewidth=0.4, alpha=0.6)
+    ax.plot(epochs, filled.T, style.lstrip(".os^Dvx"), color=color, linewidth=0.4, alpha=0.6)
     ax.plot(epochs, filled.mean(axis=0), style, color=color, label=label, markersize=3)
 
 

@@ -28,7 +28,7 @@ def chosen(
 
 
 def looks_of(summary: dict) -> dict[str, dict]:
-    """Return, by variant in the order of the rows, its "label", "color" and "line"."""
+    """Return, by variant in the order of the rows, its "label", "color", "line" and "marker"."""
     return {row["name"]: row for row in summary["variants"]}
 
 
@@ -40,7 +40,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     for row, variant in enumerate(looks):
         rows, color = chosen(frame, summary, variant), looks[variant]["color"]
         for ax, key in zip(axes[0, :2], ("train_loss", "validation_loss"), strict=True):
-            style = looks[variant]["line"] if variant == "bn_input" else "." + looks[variant]["line"]
+            style = looks[variant]["marker"] + looks[variant]["line"]
             plotting.show_seeds(ax, rows[key], color, first=1, style=style, label=looks[variant]["label"])
         plotting.show_end(axes[0, 2], row, rows.test_accuracy, summary["test_accuracy"][variant], color)
     axes[0, 0].set(xlabel="epoch", ylabel="training loss", yscale="log")
@@ -87,28 +87,32 @@ def draw_violins(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
 
 
 def draw_causes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
-    """Return question 3.1's figure: correlation between units, drift of the activations' inputs, variance shift."""
-    figure, axes = plotting.subplots(1, 3, height=2.7)
-    looks = looks_of(summary)
-    for row, variant in enumerate(looks):
-        rows, color = chosen(frame, summary, variant, summary["protocol"]["common_rate"]), looks[variant]["color"]
-        scores = [run["f6"] for run in rows.correlation]
-        plotting.show_end(axes[0, 0], row, scores, summary["correlation"][variant]["f6"], color)
+    """Return question 3.1's figure: accuracy without some of the units, drift of tanh's inputs, variance shift."""
+    figure, axes = plotting.subplots(2, 2, height=4.4)
+    looks, deletion = looks_of(summary), summary["deletion"]
+    axes[0, 1].sharey(axes[0, 0])
+    for variant, look in looks.items():
+        color, style = look["color"], {"linestyle": look["line"], "marker": look["marker"], "markersize": 3}
+        for ax, layer in zip(axes[0], ("c5", "f6"), strict=True):
+            if variant in deletion:
+                plotting.show_interval(ax, deletion["shares"], deletion[variant][layer]["accuracy"], color, **style)
         if variant in ("none", "bn", "dropout"):
-            plotting.show_seeds(axes[0, 1], [run["c5"] for run in rows.drift], color, first=2)
+            rows = chosen(frame, summary, variant, summary["protocol"]["common_rate"])
+            drifts = [run["c5"] for run in rows.drift]
+            plotting.show_seeds(axes[1, 0], drifts, color, first=2, style=look["marker"] + look["line"])
         shift = summary["variance_shift"][variant]
         if shift:  # of the variants with batch norm
             intervals = [shift[layer] for layer in LAYERS]
-            style = {"marker": "o", "linestyle": looks[variant]["line"]}
-            plotting.show_interval(axes[0, 2], range(len(LAYERS)), intervals, color, **style)
-    for variant in looks:
-        axes[0, 1].plot([], [], looks[variant]["line"], color=looks[variant]["color"], label=looks[variant]["label"])
-    _name_rows(axes[0, 0], looks)
-    axes[0, 0].set_xlabel("mean |correlation|, F6")
-    axes[0, 1].set(xlabel="epoch", ylabel="drift of C5's mean (s.d.)", yscale="log")
-    axes[0, 2].set(ylabel="variance, evaluation / training", xticks=range(len(LAYERS)))
-    axes[0, 2].set_xticklabels([layer.upper() for layer in LAYERS])
-    figure.legend(*axes[0, 1].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+            plotting.show_interval(axes[1, 1], range(len(LAYERS)), intervals, color, **style)
+        axes[1, 0].plot([], [], color=color, **style, label=look["label"])
+    for ax, layer in zip(axes[0], ("C5 (120 units)", "F6 (84 units)"), strict=True):
+        ax.set(xlabel=f"share of units deleted in {layer}", ylabel="test accuracy")
+        plotting.in_percent(ax.xaxis, 0)
+    plotting.in_percent(axes[0, 0].yaxis, 0)
+    axes[1, 0].set(xlabel="epoch", ylabel="drift of C5's mean (s.d.)", yscale="log")
+    axes[1, 1].set(ylabel="variance, evaluation / training", xticks=range(len(LAYERS)))
+    axes[1, 1].set_xticklabels([layer.upper() for layer in LAYERS])
+    figure.legend(*axes[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     plotting.label_panels(axes)
     return figure
 
@@ -128,7 +132,7 @@ def draw_images(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
             "linestyle": looks[variant]["line"],
             "linewidth": 0.5,
             "elinewidth": 1.2,
-            "marker": "o",
+            "marker": looks[variant]["marker"] or "x",
             "markersize": 3,
         }
         bars = [high - accuracy, accuracy - low]

@@ -1,17 +1,21 @@
-"""What a layer's inputs tell of co-adaptation, of internal covariate shift and of the variance shift (problem 3).
+"""What a trained network's layers tell of co-adaptation, internal covariate shift and variance shift (problem 3).
 
-inputs = inputs_of(trainer, pixels, nn.Tanh)    by layer, (samples, units): what each tanh receives
+inputs = inputs_of(trainer, pixels, nn.Tanh)           by layer, (samples, units): what each tanh receives
+accuracies = without_units(trainer, pixels, labels, rng)["f6"]    by the share of F6's units that are deleted
 """
 
 import math
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import nn
 
 from coms6998_hw2.models import batch_norms
 from coms6998_hw2.trainer import Trainer
 
+SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of a layer's units that are deleted
+DRAWS = 20  # of which ones, for each share
 RUNNING = 0.9  # the old value's weight in batch norm's running statistics: PyTorch's default
 
 
@@ -38,22 +42,53 @@ def inputs_of(trainer: Trainer, pixels: torch.Tensor, kinds: type | tuple[type, 
     return inputs
 
 
-def of_units(trainer: Trainer, pixels: torch.Tensor, trained_on: torch.Tensor, moments: list[dict]) -> dict:
+def of_units(trainer: Trainer, trained_on: torch.Tensor, moments: list[dict]) -> dict:
     """Return what questions 3.1 to 3.3 ask of a trained LeNet-5's units, and the learned gamma and beta, by layer.
 
-    pixels (n, 1, h, w): images on which correlations are measured; `trained_on`: those on which the variance is
-    compared with the running one; `moments`: of the activations' inputs after each epoch, as `drift` takes them.
+    `trained_on` (n, 1, h, w): images on which the variance is compared with the running one; `moments`: of the
+    activations' inputs after each epoch, as `drift` takes them.
     """
-    outputs = inputs_of(trainer, pixels, nn.Linear)  # what a layer gives is what the next one receives
     norms = batch_norms(trainer.model)
     return {
         "drift": drift(moments),
         "deviation_drift": drift(moments, of="deviation"),
-        "correlation": {"c5": co_adaptation(outputs["f6"]), "f6": co_adaptation(outputs["output"])},
         "gamma": {layer: norm.weight.tolist() for layer, norm in norms.items()},
         "beta": {layer: norm.bias.tolist() for layer, norm in norms.items()},
         "variance_shift": variance_shift(trainer, trained_on),
     }
+
+
+@torch.no_grad()
+def without_units(
+    trainer: Trainer, pixels: torch.Tensor, labels: torch.Tensor, rng: np.random.Generator
+) -> dict[str, list[float]]:
+    """Return, for C5 and F6, the accuracy on images (n, 1, h, w) with each of SHARES of the layer's units deleted.
+
+    A deleted unit gives zero. Those kept are divided by their share, as in dropout's training (Srivastava et al. 2014),
+    so that the next layer's sums keep their expectation. The mean over DRAWS of the units; NaN where a logit is
+    not finite.
+    """
+    trainer.model.eval()
+    f6, output = (trainer.model.get_submodule(name) for name in ("f6", "output"))
+    received = inputs_of(trainer, pixels, nn.Linear)  # what a layer gives is what the next one receives
+    accuracies: dict[str, list[float]] = {}
+    for layer, outputs, rest in (
+        ("c5", received["f6"], nn.Sequential(f6, output)),
+        ("f6", received["output"], output),
+    ):
+        units = outputs.shape[1]
+        accuracies[layer] = []
+        for share in SHARES:
+            scores = []
+            for _ in range(DRAWS):
+                kept = rng.permutation(units)[round(share * units) :]
+                factors = torch.zeros(units)
+                factors[kept] = units / len(kept)
+                logits = rest((outputs.float() * factors).to(trainer.device))
+                correct = (logits.argmax(1) == labels).float().mean()
+                scores.append(float(correct) if torch.isfinite(logits).all() else math.nan)
+            accuracies[layer].append(float(np.mean(scores)))
+    return accuracies
 
 
 def drift(moments: list[dict], of: str = "mean") -> dict[str, list[float]]:
@@ -78,20 +113,6 @@ def noise_of_running_mean(batch_size: int) -> float:
     sample; two of them, an epoch apart, are independent, and their difference is normal.
     """
     return math.sqrt(2 / math.pi * 2 * (1 - RUNNING) / (1 + RUNNING) / batch_size)
-
-
-def co_adaptation(activations: torch.Tensor) -> float:
-    """Return the mean absolute correlation between two different units of activations (samples, units).
-
-    A unit that does not vary has no correlation; NaN where fewer than two vary, and where a number is not finite.
-    """
-    if not torch.isfinite(activations).all():
-        return math.nan
-    varying = activations[:, activations.std(0) > 0]
-    if varying.shape[1] < 2:
-        return math.nan
-    correlations = torch.corrcoef(varying.T).abs()
-    return float((correlations.sum() - correlations.trace()) / (correlations.numel() - len(correlations)))
 
 
 def variance_shift(trainer: Trainer, pixels: torch.Tensor) -> dict[str, float]:

@@ -70,7 +70,6 @@ def at_the_common_rate(common: dict[str, pd.DataFrame]) -> dict:
     numbers: dict[str, Any] = {
         "common": {variant: mean_interval(score) for variant, score in scores.items()},
         "common_differences": differences(scores),
-        "correlation": {variant: by_layer(rows.correlation) for variant, rows in common.items()},
         "last_drift": {
             "bn": mean_interval([run["c5"][-1] for run in common["bn"].drift]),
             "theory": layer_statistics.noise_of_running_mean(common["bn"].batch_size.iloc[0]),
@@ -78,6 +77,42 @@ def at_the_common_rate(common: dict[str, pd.DataFrame]) -> dict:
     }
     for key in ("drift", "deviation_drift"):  # of the first half, while the step is large
         numbers[key] = {variant: by_layer(common[variant][key].map(first_half)) for variant in ("none", "bn")}
+    return numbers
+
+
+def deletion(tuned: dict[str, pd.DataFrame]) -> dict:
+    """Return, for C5 and F6, the test accuracies with each share of the units deleted, and what half of them cost.
+
+    "lost": accuracy with all units minus that with half of them; "lost_more_than_none": paired with the plain network.
+    """
+    shares = layer_statistics.SHARES
+    numbers: dict[str, Any] = {"shares": shares, "draws": layer_statistics.DRAWS}
+    lost: dict[str, dict] = {}
+    for variant in ("none", "bn", "dropout", "bn_dropout"):
+        numbers[variant], lost[variant] = {}, {}
+        for layer in ("c5", "f6"):
+            accuracies = pd.DataFrame([run[layer] for run in tuned[variant].deletion], tuned[variant].index, shares)
+            lost[variant][layer] = accuracies[0.0] - accuracies[0.5]
+            numbers[variant][layer] = {
+                "accuracy": [mean_interval(accuracies[share]) for share in shares],
+                "lost": mean_interval(lost[variant][layer]),
+                "lost_more_than_none": mean_interval(lost[variant][layer] - lost["none"][layer]),
+            }
+    return numbers
+
+
+def by_place(places: pd.DataFrame, tuned: dict[str, pd.DataFrame], images: int, epochs: int) -> dict:
+    """Return what batch norm with dropout at one place reaches, at its own rate, beside batch norm without any."""
+    rates = best_rates(places, images, epochs, sorted(places.seed.unique()))
+    numbers = {}
+    for place, rows in at_rates(places, rates).items():
+        numbers[place] = {
+            "learning_rate": rates[place],
+            "test_accuracy": mean_interval(rows.test_accuracy),
+            "train_accuracy": mean_interval(rows.final_train_accuracy),
+            "minus_bn": mean_interval(rows.test_accuracy - tuned["bn"].test_accuracy),
+            "minus_bn_dropout": mean_interval(rows.test_accuracy - tuned["bn_dropout"].test_accuracy),
+        }
     return numbers
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from coms6998_hw2.models import LeNet5, MiniGoogLeNet, batch_norms
+from coms6998_hw2.models import EVERYWHERE, LeNet5, MiniGoogLeNet, batch_norms
 
 
 def test_lenet5_layer_by_layer():
@@ -27,13 +27,20 @@ def test_where_batch_norm_and_dropout_stand():
     def kinds(layer):
         return [type(module).__name__.rstrip("12d") for module in layer]
 
-    both, first = LeNet5(batch_norm=True, dropout=True), LeNet5(batch_norm=True, dropout=True, dropout_first=True)
+    both = LeNet5(batch_norm=True, dropout=EVERYWHERE)
+    first = LeNet5(batch_norm=True, dropout=EVERYWHERE, dropout_first=True)
     assert kinds(both.c1) == ["Conv", "BatchNorm", "Tanh", "AvgPool", "Dropout"]
     assert kinds(both.f6) == ["Linear", "BatchNorm", "Tanh", "Dropout"]
     assert kinds(first.c1) == ["Conv", "Dropout", "BatchNorm", "Tanh", "AvgPool"]
-    assert kinds(LeNet5(batch_norm_input=True, dropout=True).input) == ["BatchNorm", "Dropout"]
+    assert kinds(LeNet5(batch_norm_input=True, dropout=EVERYWHERE).input) == ["BatchNorm", "Dropout"]
     rates = [module.p for module in both.modules() if isinstance(module, nn.Dropout)]
     assert rates == [0.2, 0.5, 0.5, 0.5, 0.5]
+    last = LeNet5(batch_norm=True, dropout=["f6"])
+    assert kinds(last.f6) == kinds(both.f6)
+    assert [module.p for module in last.modules() if isinstance(module, nn.Dropout)] == [0.5]
+    of_input = LeNet5(batch_norm=True, dropout=["input"])
+    assert [module.p for module in of_input.modules() if isinstance(module, nn.Dropout)] == [0.2]
+    assert kinds(of_input.input) == ["Dropout"]
     assert list(batch_norms(LeNet5(batch_norm=True, batch_norm_input=True))) == ["input", "c1", "c3", "c5", "f6"]
 
 

@@ -7,16 +7,18 @@ import torch
 from torch import nn
 
 from coms6998_hw2 import p3_lenet5 as p3
-from coms6998_hw2.models import LeNet5, batch_norms
+from coms6998_hw2.models import EVERYWHERE, LeNet5, batch_norms
 from coms6998_hw2.problem_3.figures import LAYERS
 from coms6998_hw2.problem_3.layer_statistics import (
-    co_adaptation,
+    DRAWS,
+    SHARES,
     drift,
     inputs_of,
     noise_of_running_mean,
     variance_shift,
+    without_units,
 )
-from coms6998_hw2.problem_3.summary import best_rates, differences
+from coms6998_hw2.problem_3.summary import best_rates, by_place, deletion, differences
 from coms6998_hw2.trainer import Trainer, on_device
 from utils import data
 from utils.cli import ROOT
@@ -50,7 +52,7 @@ def test_the_reported_training_loss_is_the_one_without_dropouts_noise(dataset):
 def test_dropout_right_before_batch_norm_halves_the_variance_at_test_time():
     """Kept units are doubled: E[x^2] doubles in training, and with it, for a mean near zero, the variance."""
     torch.manual_seed(0)
-    model = LeNet5(batch_norm=True, dropout=True, dropout_first=True)
+    model = LeNet5(batch_norm=True, dropout=EVERYWHERE, dropout_first=True)
     model.input[-1].p = 0.0
     trainer = Trainer(model, CPU, lambda pixels: pixels, learning_rate=1e-9)
     pixels, labels = torch.randn(4000, 1, 32, 32), torch.zeros(4000, dtype=torch.long)
@@ -71,17 +73,40 @@ def test_what_a_module_receives_is_what_the_layer_before_it_computes(images):
     assert inputs["f6"].shape == (100, 84)
 
 
-def test_co_adaptation_is_numpys_mean_absolute_correlation():
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(500, 4)) @ rng.normal(size=(4, 6))
-    correlations = np.abs(np.corrcoef(x.T))
-    expected = correlations[~np.eye(6, dtype=bool)].mean()
-    constant = np.concatenate([x, np.ones((500, 1))], axis=1)  # a dead unit has no correlation
-    assert co_adaptation(torch.tensor(constant)) == pytest.approx(expected)
-    assert co_adaptation(torch.tensor(np.stack([x[:, 0], -2 * x[:, 0]], axis=1))) == pytest.approx(1)
-    broken = np.where(np.eye(500, 6) == 1, np.nan, x)
-    for fewer in (constant[:, -2:], constant[:, -1:], x[:, :1], broken):  # one that varies, none, one in all, NaN
-        assert np.isnan(co_adaptation(torch.tensor(fewer)))
+def small_trainer(images):
+    torch.manual_seed(0)
+    return Trainer(LeNet5(), CPU, p3.preparation(images[0][:200], standardized=True), learning_rate=0.1)
+
+
+@torch.no_grad()
+def test_a_unit_that_alone_decides_is_missed_as_often_as_it_is_deleted(images):
+    trainer, (pixels, labels) = small_trainer(images), on_device(images[0][:200], images[1][:200], CPU)
+    accuracies = without_units(trainer, pixels, labels, np.random.default_rng(0))
+    assert accuracies["c5"][0] == accuracies["f6"][0] == pytest.approx(trainer.evaluate(pixels, labels)[1])
+    f6, output = trainer.model.f6[0], trainer.model.output
+    f6.weight.zero_(), f6.bias.fill_(1.0)
+    output.weight.zero_(), output.bias.zero_()
+    output.weight[7, 0], output.bias[3] = 1.0, 0.1  # the first unit says seven; without it, it is a three
+    with_it, without_it = (
+        without_units(trainer, pixels, torch.full_like(labels, label), np.random.default_rng(0))["f6"]
+        for label in (7, 3)
+    )
+    expected = np.array([1 - round(share * 84) / 84 for share in SHARES])
+    np.testing.assert_allclose(with_it, expected, atol=4 * (0.25 / DRAWS) ** 0.5)
+    np.testing.assert_allclose(np.add(with_it, without_it), 1, rtol=1e-6)
+    assert with_it[0] == 1 and 0 < with_it[-1] < with_it[1]
+    output.bias[0] = torch.inf
+    assert np.isnan(without_units(trainer, pixels, labels, np.random.default_rng(0))["f6"]).all()
+
+
+@torch.no_grad()
+def test_units_that_are_all_alike_can_be_deleted_since_the_rest_are_scaled(images):
+    trainer, (pixels, labels) = small_trainer(images), on_device(images[0][:200], images[1][:200], CPU)
+    c5, f6 = trainer.model.c5[0], trainer.model.f6[0]
+    c5.weight[:] = c5.weight[:1]
+    f6.weight[:] = f6.weight[:, :1]
+    accuracies = without_units(trainer, pixels, labels, np.random.default_rng(0))["c5"]
+    assert accuracies == pytest.approx([accuracies[0]] * len(SHARES))
 
 
 def test_drift_is_the_change_of_the_mean_in_deviations():
@@ -146,10 +171,13 @@ def test_every_run_of_the_protocol_is_there_once():
                 wanted = {"variant": variant, "learning_rate": rate, "images": images, "epochs": epochs}
                 seeds = {config["seed"] for config in configs if wanted.items() <= config.items()}
                 assert seeds == (set(range(5 if images == 55_000 else 3)) if rate in rates else {0})
+    places = pd.DataFrame([config for config in configs if config["variant"] in p3.PLACES])
+    assert set(places.images) == {55_000} and len(places) == len(p3.PLACES) * (2 * 5 + 2)
 
 
 def test_a_best_rate_at_an_end_of_the_grid_is_tried_past_it():
     best = {"none": 0.03, "bn": 0.1, "bn_input": 0.1, "dropout": 0.01, "bn_dropout": 0.3, "dropout_bn": 0.3}
+    best |= dict.fromkeys(p3.PLACES, 0.1)
     grid = p3.configs("full")
     frame = scored(grid, lambda config: 0.9 + 0.05 * (config["learning_rate"] == best[config["variant"]]))
     beyond = p3.beyond_configs("full", frame)
@@ -178,6 +206,34 @@ def test_the_interaction_is_what_both_change_beyond_the_sum():
     assert numbers["beyond_the_sum"]["dropout_bn"]["mean"] == pytest.approx(0.02)
     assert numbers["dropout_bn_minus_bn"]["mean"] == pytest.approx(0.01)
     assert numbers["dropout_bn_minus_bn"]["high"] == pytest.approx(0.01)
+
+
+def test_what_half_of_the_units_cost_is_paired_by_seed():
+    own = np.array([0.0, 0.01, 0.03])  # of the seed
+
+    def runs(loss):
+        deletion = [{layer: list(0.9 - seed - loss * np.array(SHARES)) for layer in ("c5", "f6")} for seed in own]
+        return pd.DataFrame({"deletion": deletion})
+
+    numbers = deletion({"none": runs(0.2), "bn": runs(0.1), "dropout": runs(0.02), "bn_dropout": runs(0.04)})
+    assert numbers["none"]["f6"]["lost"]["mean"] == pytest.approx(0.1)
+    fewer = numbers["dropout"]["c5"]["lost_more_than_none"]
+    assert (fewer["mean"], fewer["low"], fewer["high"]) == pytest.approx((-0.09, -0.09, -0.09))
+    assert numbers["bn"]["c5"]["accuracy"][3]["mean"] == pytest.approx(0.9 - own.mean() - 0.03)
+
+
+def test_dropout_at_one_place_is_compared_at_its_own_rate_seed_by_seed():
+    rows = []
+    for seed in range(2):
+        for rate, validation, gain in ((0.03, 0.8, 0.5), (0.1, 0.9, 0.01)):
+            row = {"variant": "bn_dropout_last", "images": 100, "epochs": 2, "seed": seed, "learning_rate": rate}
+            accuracy = {"validation_accuracy": [validation], "test_accuracy": 0.9 - 0.1 * seed + gain}
+            rows.append({**row, **accuracy, "final_train_accuracy": 1.0})
+    scores = pd.DataFrame({"test_accuracy": [0.9, 0.8]})
+    numbers = by_place(pd.DataFrame(rows), {"bn": scores, "bn_dropout": scores - 0.02}, 100, 2)["bn_dropout_last"]
+    assert numbers["learning_rate"] == 0.1
+    assert numbers["minus_bn"]["mean"] == pytest.approx(0.01) == numbers["minus_bn"]["high"]
+    assert numbers["minus_bn_dropout"]["mean"] == pytest.approx(0.03)
 
 
 def test_with_few_images_fewer_epochs_are_evaluated_and_the_last_always(dataset):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from coms6998_hw2.models import LeNet5, MiniGoogLeNet
+from coms6998_hw2.models import EVERYWHERE, LeNet5, MiniGoogLeNet
 from coms6998_hw2.problem_4.training_run import batch_sizes
 from coms6998_hw2.trainer import EVALUATION_BATCH, Trainer, on_device, shift_and_flip, split_in_batches
 
@@ -107,7 +107,7 @@ def test_captured_passes_are_the_plain_ones(model):
 def test_a_captured_pass_draws_new_dropout_masks_and_takes_new_rates():
     torch.manual_seed(0)
     cuda = torch.device("cuda")
-    ours = Trainer(LeNet5(dropout=True), cuda, scale, learning_rate=1e-9)
+    ours = Trainer(LeNet5(dropout=EVERYWHERE), cuda, scale, learning_rate=1e-9)
     pixels, labels = PIXELS.to(cuda), LABELS.to(cuda)
     losses = ours.train(pixels, labels, [np.arange(64)] * 6, [1e-9] * 6)
     assert len(set(losses)) == 6
@@ -119,7 +119,7 @@ def test_a_captured_pass_draws_new_dropout_masks_and_takes_new_rates():
 
 def test_evaluation_is_without_dropout_and_with_running_statistics(monkeypatch):
     monkeypatch.setitem(EVALUATION_BATCH, "cpu", 250)
-    ours = trainer(fresh(batch_norm=True, dropout=True))
+    ours = trainer(fresh(batch_norm=True, dropout=EVERYWHERE))
     ours.train(PIXELS, LABELS, [np.arange(64)] * 3, [0.05] * 3)
     loss, accuracy = ours.evaluate(PIXELS, LABELS)
     model = ours.model.eval()
