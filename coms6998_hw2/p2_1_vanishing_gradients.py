@@ -42,6 +42,7 @@ SCHEMES = {"tanh": ["glorot"], "sigmoid": ["glorot", "glorot_x4"], "relu": ["glo
 BATCH_SIZE, LEARNING_RATE = 64, 0.1  # plain SGD: its step is proportional to the gradient, so a vanished one shows
 DEEP_LEARNING_RATE = 0.03  # at 0.1 one of five deep networks with He's weights diverged
 SATURATED = {"tanh": (-0.99, 0.99), "sigmoid": (0.01, 0.99), "relu": (0.0, np.inf)}  # outside: no gradient to speak of
+DEVIATIONS = np.geomspace(0.007, 1.4, 40)  # at which the theory is drawn
 QUANTILES = np.linspace(0, 1, 51)  # what is kept of each layer's distribution
 PRESETS: dict[str, Any] = {
     "full": {"seeds": 5, "epochs": 5, "train_images": 60_000, "test_images": 10_000},
@@ -72,6 +73,9 @@ def configs(preset: str) -> list[dict]:
                 "seed": seed,
             }
             runs.append(config | {key: size[key] for key in ("epochs", "train_images", "test_images")})
+    for activation in SCHEMES:
+        config = {"name": f"theory_{activation}", "measured": "theory", "dataset": "mnist", "activation": activation}
+        runs.append(config | {"depth": DEPTH, "seed": 0, "test_images": size["test_images"]})
     for seed in range(size["seeds"]):
         config = {"name": f"images_{DEEP}_layers_seed{seed}", "measured": "images", "dataset": "mnist"}
         config |= {"activation": "relu", "scheme": "he", "depth": DEEP, "seed": seed}
@@ -88,22 +92,25 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     """Measure one network at initialization on the test images, then train it; return lists by layer or by epoch."""
     device = machine.torch_device(options.device)
     torch.set_num_threads(1)  # a network this small keeps one core busy; the sweep uses the others
-    if config.get("measured") == "images":
-        x, _ = data.load(config["dataset"], options.data_dir, train=False, first=config["test_images"])
+    if "measured" in config:
+        images, _ = data.load(config["dataset"], options.data_dir, train=False, first=config["test_images"])
+        pixels = torch.tensor(images).flatten(1).float() / 255
+        if config["measured"] == "theory":
+            return {"device": "cpu", "precision": "float64", **theory_by_deviation(config["activation"], pixels)}
         layers = build(28 * 28, config["scheme"], config["seed"], config["depth"])
-        return {"device": "cpu", "precision": "float32", **varying(layers, torch.tensor(x).flatten(1).float() / 255)}
-    images = {}
+        return {"device": "cpu", "precision": "float32", **varying(layers, pixels)}
+    parts = {}
     for part in ("train", "test"):
         first = config[f"{part}_images"]
         x, y = data.load(config["dataset"], options.data_dir, train=part == "train", first=first)
-        images[part] = (torch.tensor(x).flatten(1).float() / 255).to(device), torch.tensor(y).to(device)
-    layers = build(images["test"][0].shape[1], config["scheme"], config["seed"], config["depth"]).to(device)
+        parts[part] = (torch.tensor(x).flatten(1).float() / 255).to(device), torch.tensor(y).to(device)
+    layers = build(parts["test"][0].shape[1], config["scheme"], config["seed"], config["depth"]).to(device)
     return {
         "device": device.type,
         "precision": "float32",
-        **measure(layers, config["activation"], *images["test"]),
-        **theory(config, images["test"][0]),
-        **train(layers, config, *images["train"]),
+        **measure(layers, config["activation"], *parts["test"]),
+        **theory(config, parts["test"][0]),
+        **train(layers, config, *parts["train"]),
     }
 
 
@@ -168,9 +175,22 @@ def quantiles(values: torch.Tensor) -> list[float]:
 
 def theory(config: dict, x: torch.Tensor) -> dict:
     """Return the theory's root mean squares for the images x (n, d), from 50 quantiles of their norms."""
-    norms = np.quantile(x.cpu().double().square().sum(dim=1).numpy(), (np.arange(50) + 0.5) / 50)
-    q, g = predict_variance(config["activation"], config["scheme"], norms, x.shape[1], config["depth"])
+    q, g = predict_variance(config["activation"], config["scheme"], squared_norms(x), x.shape[1], config["depth"])
     return {"theory_rms_preactivation": np.sqrt(q), "theory_relative_gradient": np.sqrt(g)}
+
+
+def theory_by_deviation(activation: str, x: torch.Tensor) -> dict:
+    """Return the theory's gradient of layer 1 over layer 5's, root mean squares, for weights of each of DEVIATIONS."""
+    norms, ratios = squared_norms(x), []
+    for deviation in DEVIATIONS:
+        _, g = predict_variance(activation, str(deviation), norms, x.shape[1], DEPTH)
+        ratios.append(np.sqrt(g[0]))
+    return {"deviations": DEVIATIONS, "gradient": ratios}
+
+
+def squared_norms(x: torch.Tensor) -> np.ndarray:
+    """Return 50 quantiles of the images' |x|^2, x (n, d), each of a fiftieth of them."""
+    return np.quantile(x.cpu().double().square().sum(dim=1).numpy(), (np.arange(50) + 0.5) / 50)
 
 
 def train(layers: nn.ModuleList, config: dict, x: torch.Tensor, y: torch.Tensor) -> dict:
@@ -196,7 +216,8 @@ def train(layers: nn.ModuleList, config: dict, x: torch.Tensor, y: torch.Tensor)
 
 def summarise(frame: pd.DataFrame) -> dict:
     """Return for each activation and initialization the gradient's ratio, saturation, training, and the theory."""
-    images, frame = frame[frame.measured == "images"], frame[frame.measured != "images"]
+    images, predicted = (frame[frame.measured == kind].set_index("activation") for kind in ("images", "theory"))
+    frame = frame[frame.measured.isna()]
     first = frame.iloc[0]
     protocol = {key: first[key] for key in ("dataset", "epochs", "batch_size")}
     for part in ("train", "test"):  # as many as there are, where fewer are than were asked for
@@ -211,6 +232,9 @@ def summarise(frame: pd.DataFrame) -> dict:
     summary["between_images"] = {
         key: [mean_interval(layer) for layer in floats(images[key]).T]
         for key in ("image_share", "never_active", "always_active")
+    }
+    summary["theory"] = {
+        name: {key: row[key] for key in ("deviations", "gradient")} for name, row in predicted.iterrows()
     }
     for depth in (DEPTH, DEEP):
         relu = frame[(frame.activation == "relu") & (frame.depth == depth)]
@@ -228,8 +252,6 @@ def describe(rows: pd.DataFrame, depth: int) -> dict:
         "gradient_ratio_theory": 1 / expected[0],
         "relative_gradient": [geometric_interval(layer) for layer in (gradient / gradient[:, -1:]).T],
         "relative_gradient_theory": expected,
-        "rms_preactivation": [geometric_interval(layer) for layer in floats(rows.rms_preactivation).T],
-        "rms_preactivation_theory": floats(rows.theory_rms_preactivation)[0],
         "saturated": [mean_interval(layer) for layer in floats(rows.saturated).T],
         "dead_units": [mean_interval(layer) for layer in floats(rows.dead_units).T],
         "train_loss": mean_interval(loss),
@@ -252,7 +274,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv)
     frame = sweep(STEM, run, configs(options.preset), options)
-    summary, networks = summarise(frame), frame[frame.measured != "images"]
+    summary, networks = summarise(frame), frame[frame.measured.isna()]
     figures = {STEM: draw(networks, summary)} | {f"{STEM}_{name}": draw_violins(networks, name) for name in SCHEMES}
     for name, figure in figures.items():
         plotting.save(figure, name, options, frame.dataset.iloc[0])

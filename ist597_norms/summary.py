@@ -105,9 +105,8 @@ def levels(runs: dict[str, pd.DataFrame], early: int) -> dict:
         if variant.endswith("_start"):
             row["minus_usual"] = mean_interval(rows.test_accuracy - runs["weight"].test_accuracy)
         if variant not in TWINS.values():
-            first = rows.loc[0]  # of one seed: the accuracy on all training images, and the units that are dead
-            row["first_seed"] = {"training_accuracy": first.training_accuracy, "dead": [first.dead[0], first.dead[-1]]}
-            row["active"] = ends(rows.active)
+            row["training_accuracy"] = mean_interval(rows.training_accuracy)
+            row["active"], row["dead"] = ends(rows.active), ends(rows.dead)
         reached[variant] = row
     return reached
 

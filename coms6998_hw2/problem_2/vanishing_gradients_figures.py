@@ -1,4 +1,4 @@
-"""The figures of question 2.1: signals, gradients and training with each initialization, and the layers' violins.
+"""The figures of question 2.1: gradients and training with each initialization, and the layers' violins.
 
 figure = draw(frame, summary)      frame: p2_1_vanishing_gradients's runs; summary: what its `summarise` makes of them
 """
@@ -6,7 +6,7 @@ figure = draw(frame, summary)      frame: p2_1_vanishing_gradients's runs; summa
 import numpy as np
 import pandas as pd
 
-from coms6998_hw2.problem_2.deep_network import DEPTH
+from coms6998_hw2.problem_2.deep_network import DEPTH, WIDTH, standard_deviation
 from utils import plotting
 from utils.records import floats
 
@@ -21,50 +21,80 @@ COLORS = {
     "0.28": plotting.VERMILION,
     "1": "#7F3C00",  # brown: the palette has one color too few
 }
+MARKERS = dict(zip(COLORS, "oDDsv^<>x", strict=True))
 LABELS = {scheme: rf"$\sigma$ = {scheme}" for scheme in COLORS}
 LABELS |= {"glorot": "Glorot", "he": "He", "glorot_x4": r"4 $\times$ Glorot"}
+NAMES = {"tanh": "tanh", "sigmoid": "sigmoid", "relu": "ReLU"}
+OF_ACTIVATIONS = {"tanh": (plotting.BLUE, "-", "o"), "sigmoid": (plotting.ORANGE, "--", "s"), "relu": ("0.3", ":", "^")}
 WITH_VIOLINS = ["0.01", "0.1", "1", "glorot", "he"]  # too small, about right, too large, and the remedies
 
 
 def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
-    """Return the main figure, a column each activation: signal and gradient with the theory, and training loss.
-
-    The training loss of the deep ReLU networks is dashed.
-    """
-    figure, axes = plotting.subplots(3, 3, height=5.0, sharey="row")
-    shallow, deep = frame[frame.depth == DEPTH], frame[frame.depth > DEPTH]
-    layers = np.arange(1, DEPTH + 1)
-    for column, (activation, rows) in zip(axes.T, shallow.groupby("activation", sort=False), strict=True):
-        signals, gradients, training = column
-        for scheme, runs in rows.groupby("scheme", sort=False):
-            color, numbers = COLORS[scheme], summary[f"{activation}_{scheme}"]
-            style = {"color": color, "linestyle": "none", "marker": "o", "label": LABELS[scheme]}
-            signals.plot(layers, [layer["mean"] for layer in numbers["rms_preactivation"]], **style)
-            signals.plot(layers, numbers["rms_preactivation_theory"], color=color, linewidth=0.8)
-            gradients.plot(layers, [layer["mean"] for layer in numbers["relative_gradient"]], **style)
-            gradients.plot(layers, numbers["relative_gradient_theory"], color=color, linewidth=0.8)
-            losses = floats(runs.train_loss)
-            training.plot(losses.T, color=color, linewidth=0.5, alpha=0.5)
-            training.plot(losses.mean(axis=0), color=color)
-        title = "ReLU" if activation == "relu" else activation
-        signals.set(title=title, yscale="log", xlabel="hidden layer", xticks=layers)
-        gradients.set(yscale="log", xlabel="hidden layer", xticks=layers)
-        training.set(xlabel="epoch", yscale="log", ylim=(1e-2, 20), xticks=range(losses.shape[1]))
-    for scheme, runs in deep.groupby("scheme", sort=False):
-        losses = floats(runs.train_loss)
-        axes[2, 2].plot(losses.T, "--", color=COLORS[scheme], linewidth=0.5, alpha=0.5)
-        axes[2, 2].plot(losses.mean(axis=0), "--", color=COLORS[scheme])
-    for ax, label in zip(axes[:, 0], ("pre-activation (rms)", "gradient / layer 5's", "training loss"), strict=True):
-        ax.set_ylabel(label)
-    plotting.label_panels(axes)
-    axes[0, 0].plot([], [], color="0.4", linewidth=0.8, label="theory")
-    axes[0, 0].plot([], [], "--", color="0.4", label=f"{deep.depth.iloc[0]} layers")
+    """Return the main figure: gradient against the weights' deviation, Glorot beside He for ReLU, training losses."""
+    figure, axes = plotting.mosaic("aab;aac;def", height=5.2)
+    _draw_against_deviation(axes[0], summary)
+    for ax, depth in zip(axes[1:3], (DEPTH, frame.depth.max()), strict=True):
+        _draw_glorot_beside_he(ax, summary, depth)
     handles = {}  # by label: several panels show the same setting
-    for ax in axes[0]:
+    for ax, (activation, rows) in zip(axes[3:], frame.groupby("activation", sort=False), strict=True):
+        _draw_training(ax, activation, rows)
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             handles[label] = handle
+    axes[3].set_ylabel("training loss")
+    for ax in axes[4:]:
+        ax.sharey(axes[3])
+        ax.tick_params(labelleft=False)
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=5)
+    plotting.label_panels(axes)
     return figure
+
+
+def _draw_against_deviation(ax: plotting.Axes, summary: dict) -> None:
+    """Draw the gradient of layer 1 over layer 5's against the hidden weights' deviation: theory and networks."""
+    for activation, (color, line, marker) in OF_ACTIVATIONS.items():
+        predicted = summary["theory"][activation]
+        ax.plot(predicted["deviations"], predicted["gradient"], line, color=color)
+        for setting in summary["settings"]:
+            if setting["activation"] == activation and setting["depth"] == DEPTH:
+                low, ratio, high = plotting.bounds(summary[setting["name"]]["relative_gradient"][:1])
+                x = standard_deviation(setting["scheme"], WIDTH, WIDTH)
+                ax.errorbar(x, ratio, [ratio - low, high - ratio], color=color, marker=marker, markersize=4)
+        ax.plot([], [], line, color=color, marker=marker, markersize=4, label=NAMES[activation])
+    ax.axhline(1, color="0.6", linewidth=0.6, zorder=0)
+    for scheme in ("glorot", "he", "glorot_x4"):
+        x = standard_deviation(scheme, WIDTH, WIDTH)
+        ax.axvline(x, color="0.6", linewidth=0.6, zorder=0)
+        ax.text(x, 0.02, LABELS[scheme], transform=ax.get_xaxis_transform(), rotation=90, ha="right", fontsize=6)
+    ax.set(xscale="log", yscale="log", xlabel=r"standard deviation $\sigma$ of the hidden weights")
+    ax.set_ylabel("gradient, layer 1 / layer 5")
+    ax.legend(loc="upper left")
+
+
+def _draw_glorot_beside_he(ax: plotting.Axes, summary: dict, depth: int) -> None:
+    """Draw the gradient by layer over the last one's in a ReLU network of `depth` layers, measured and predicted."""
+    layers = np.arange(1, depth + 1)
+    for scheme in ("glorot", "he"):
+        numbers = summary[f"relu_{scheme}" if depth == DEPTH else f"relu_{scheme}_{depth}_layers"]
+        low, ratio, high = plotting.bounds(numbers["relative_gradient"])
+        fmt = {"glorot": "o", "he": "D"}[scheme]
+        bars = [ratio - low, high - ratio]
+        ax.errorbar(layers, ratio, bars, fmt=fmt, color=COLORS[scheme], markersize=3, label=LABELS[scheme])
+        ax.plot(layers, numbers["relative_gradient_theory"], color=COLORS[scheme], linewidth=0.8)
+    ax.set(title=f"ReLU, {depth} layers", xlabel="hidden layer", yscale="log")
+    ax.set_xticks(layers if depth == DEPTH else [1, depth // 2, depth])
+    ax.set_ylabel(f"gradient / layer {depth}'s")
+    if depth > DEPTH:
+        ax.legend(loc="lower right")
+
+
+def _draw_training(ax: plotting.Axes, activation: str, rows: pd.DataFrame) -> None:
+    """Draw one activation's training losses, every seed and the mean; those of deep networks are dashed."""
+    for (depth, scheme), runs in rows.groupby(["depth", "scheme"], sort=False):
+        losses, line = floats(runs.train_loss), "-" if depth == DEPTH else "--"
+        label = LABELS[scheme] if depth == DEPTH else f"{LABELS[scheme]}, {depth} layers"
+        ax.plot(losses.T, line, color=COLORS[scheme], linewidth=0.5, alpha=0.5)
+        ax.plot(losses.mean(axis=0), line, color=COLORS[scheme], marker=MARKERS[scheme], markersize=3, label=label)
+    ax.set(title=NAMES[activation], xlabel="epoch", yscale="log", ylim=(1e-2, 20), xticks=range(losses.shape[1]))
 
 
 def draw_violins(frame: pd.DataFrame, activation: str) -> plotting.Figure:

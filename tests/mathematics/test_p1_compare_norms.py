@@ -107,7 +107,7 @@ def test_two_dimensions_of_the_networks_gradient_are_lost(mode, m, left):
 def a_level(**columns):
     """Return a variant's runs at one step, by seed."""
     curves = {"validation_accuracy": [[0.1, 0.8]] * 3, "validation_loss": [[0.9, 0.5]] * 3}
-    activity = {"active": [[[0.5, 0.5], [0.4, 0.3]]] * 3, "dead": [[[0, 0], [1, 2]]] * 3}
+    activity = {"active": [[[0.5, 0.5], [0.4, 0.3]]] * 3, "dead": [[[0, 0], [1, dead]] for dead in (2, 4, 9)]}
     others = {"training_accuracy": [0.9] * 3, "train_loss": [[0.5, 0.2]] * 3, "test_loss": [0.6] * 3}
     return pd.DataFrame({**curves, **activity, **others, **columns})
 
@@ -122,7 +122,9 @@ def test_differences_are_to_none_and_to_the_usual_place_by_seed():
     assert reached["batch_after"]["minus_before"]["mean"] == pytest.approx(0.02)
     assert reached["batch"]["epoch_of_least_validation_loss"] == 2
     assert reached["batch_after"]["epoch_of_least_validation_loss"] == 1
-    assert reached["batch"]["first_seed"] == {"training_accuracy": 0.9, "dead": [[0, 0], [1, 2]]}
+    assert reached["batch"]["training_accuracy"]["mean"] == pytest.approx(0.9)
+    assert [layer["mean"] for layer in reached["batch"]["dead"]["last"]] == pytest.approx([1, 5])
+    assert reached["batch"]["dead"]["first"][1]["high"] == 0
     assert [layer["mean"] for layer in reached["batch"]["active"]["last"]] == pytest.approx([0.4, 0.3])
     assert "minus_none" not in reached["none"]
     assert reached["none"]["validation_as_early"]["mean"] == pytest.approx(0.1)

@@ -6,7 +6,16 @@ import pytest
 import torch
 from scipy import integrate, stats
 
-from coms6998_hw2.p2_1_vanishing_gradients import DEEP, measure, summarise, train, varying
+from coms6998_hw2.p2_1_vanishing_gradients import (
+    DEEP,
+    DEVIATIONS,
+    measure,
+    summarise,
+    theory,
+    theory_by_deviation,
+    train,
+    varying,
+)
 from coms6998_hw2.problem_2.deep_network import (
     DEPTH,
     build,
@@ -63,9 +72,9 @@ def test_mean_field_theory_within_the_spread_of_seeds_at_width_1000(activation, 
     forwards = np.log([run["rms_preactivation"] for run in measured])
     gradients = np.array([run["rms_gradient_activation"] for run in measured])
     backwards = np.log(gradients / gradients[:, -1:])
-    for values, theory in ((forwards, np.log(q) / 2), (backwards, np.log(g) / 2)):
+    for values, expected in ((forwards, np.log(q) / 2), (backwards, np.log(g) / 2)):
         spread = np.maximum(values.std(axis=0, ddof=1), 0.01)
-        assert (np.abs(values.mean(axis=0) - theory) < 2 * spread).all(), (values.mean(axis=0), theory, spread)
+        assert (np.abs(values.mean(axis=0) - expected) < 2 * spread).all(), (values.mean(axis=0), expected, spread)
 
 
 def test_measured_gradients_are_those_of_finite_differences():
@@ -119,17 +128,31 @@ def test_activations_that_are_not_finite_are_neither_saturated_nor_dead():
     assert 0 < alive["dead_units"][0] == alive["saturated"][0] < 1  # all images are alike
 
 
+def test_the_theory_by_deviation_is_a_power_where_the_activation_is_linear_or_a_relu():
+    """Four layers of 100 units: (sigma sqrt(N / 2))^4 for ReLU, (sigma sqrt(N))^4 for small tanh, / 4^4 for sigmoid."""
+    x = torch.rand(20, 784)
+    for activation, slope, largest in (("relu", 0.5**0.5, np.inf), ("tanh", 1, 0.01), ("sigmoid", 0.25, 0.01)):
+        predicted = theory_by_deviation(activation, x)
+        for deviation, ratio in zip(predicted["deviations"], predicted["gradient"], strict=True):
+            if deviation < largest:
+                assert ratio == pytest.approx((slope * deviation * 10) ** 4, rel=0.03)
+    # At a deviation that was run, it is what its runs are compared with.
+    config = {"activation": "tanh", "scheme": str(DEVIATIONS[20]), "depth": DEPTH}
+    relative = theory(config, x)["theory_relative_gradient"]
+    assert theory_by_deviation("tanh", x)["gradient"][20] == pytest.approx(relative[0])
+
+
 def test_the_summary_says_how_many_images_there_were_and_not_how_many_were_asked_for():
     row = {"dataset": "digits", "epochs": 1, "train_images": 6000, "test_images": 1000, "batch_size": 64, "seed": 0}
-    numbers = {key: [[0.5] * 5] for key in ("rms_gradient_activation", "rms_preactivation", "saturated", "dead_units")}
-    numbers |= {key: [[0.5] * 5] for key in ("theory_relative_gradient", "theory_rms_preactivation")}
+    keys = ("rms_gradient_activation", "saturated", "dead_units", "theory_relative_gradient")
+    numbers = {key: [[0.5] * 5] for key in keys}
     rows = []
     for scheme in ("glorot", "he"):
         for depth in (DEPTH, DEEP):
             setting = {"activation": "relu", "scheme": scheme, "depth": depth, "train_loss": [2.3, 2.0]}
             rows.append(row | setting | {key: values[0] for key, values in numbers.items()})
     shares = {key: [0.5] * DEEP for key in ("image_share", "never_active", "always_active")}
-    rows.append({"measured": "images", **shares})
+    rows.append({"measured": "images", "activation": "relu", **shares})
     protocol = summarise(pd.DataFrame(rows))["protocol"]
     assert (protocol["train_images"], protocol["test_images"]) == (1437, 360)
 
