@@ -177,7 +177,10 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     x, y = np.stack([x for x, _ in sets]), np.stack([y for _, y in sets])
     extra = {}
     if config["variation"] == "by pass":
-        return {**learning_curve(config, x, y, test_x, test_y), "precision": "float64", "device": "cpu"}
+        return {
+            **learning_curve(config, x, y, test_x, test_y),
+            "environment": {"precision": "float64", "device": "cpu"},
+        }
     if config["criterion"] == "maximum margin":
         w = np.stack([maximum_margin(*points) for points in sets])
         updates, converged = np.zeros((r, n), dtype=int), np.ones(r, dtype=bool)
@@ -199,8 +202,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
         "x": x[0],
         "y": y[0],
         "w": w[0],
-        "precision": "float64",
-        "device": "cpu",
+        "environment": {"precision": "float64", "device": "cpu"},
         **extra,
     }
 

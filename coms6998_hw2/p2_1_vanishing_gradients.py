@@ -96,9 +96,12 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
         images, _ = data.load(config["dataset"], options.data_dir, train=False, first=config["test_images"])
         pixels = torch.tensor(images).flatten(1).float() / 255
         if config["measured"] == "theory":
-            return {"device": "cpu", "precision": "float64", **theory_by_deviation(config["activation"], pixels)}
+            return {
+                "environment": {"precision": "float64", "device": "cpu"},
+                **theory_by_deviation(config["activation"], pixels),
+            }
         layers = build(28 * 28, config["scheme"], config["seed"], config["depth"])
-        return {"device": "cpu", "precision": "float32", **varying(layers, pixels)}
+        return {"environment": {"precision": "float32", "device": "cpu"}, **varying(layers, pixels)}
     parts = {}
     for part in ("train", "test"):
         first = config[f"{part}_images"]
@@ -106,8 +109,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
         parts[part] = (torch.tensor(x).flatten(1).float() / 255).to(device), torch.tensor(y).to(device)
     layers = build(parts["test"][0].shape[1], config["scheme"], config["seed"], config["depth"]).to(device)
     return {
-        "device": device.type,
-        "precision": "float32",
+        "environment": {"precision": "float32", "device": device.type},
         **measure(layers, config["activation"], *parts["test"]),
         **theory(config, parts["test"][0]),
         **train(layers, config, *parts["train"]),

@@ -133,14 +133,14 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     torch.set_num_threads(1)  # the tensors of a chunk are small; the sweep uses the other cores
     if config["kind"] == "born_dead":
         dead = ensemble.count_born_dead(config["width"], config["hidden"], config["networks"], config["seed"])
-        return {"dead": dead, "precision": "float64", "device": "cpu"}
+        return {"dead": dead, "environment": {"precision": "float64", "device": "cpu"}}
     if config["kind"] == "birth":
         drawn = ensemble.draw_layers(
             config["width"], config["hidden"], config["initialization"], config["seed"], range(config["networks"])
         )
         counts = {"relu_dead_layers": ensemble.dead_layers(drawn, 0.0)}
         counts["leaky_dead_layers"] = ensemble.dead_layers(drawn, SLOPE)
-        return {**counts, "precision": "float64", "device": "cpu"}
+        return {**counts, "environment": {"precision": "float64", "device": "cpu"}}
     return train_and_watch(config, machine.torch_device(options.device))
 
 
@@ -182,7 +182,11 @@ def train_and_watch(config: dict, device: torch.device) -> dict:
             y = ensemble.TARGETS[config["target"]](x)
             compiled = ensemble.train(layers, x, y, **choices, compiled=compiled, after_epoch=watch)
     precision = "float32, compiled" if compiled else "float32"
-    result: dict[str, Any] = {"device": device.type, "precision": precision, "epochs_seen": seen, **counts}
+    result: dict[str, Any] = {
+        "environment": {"precision": precision, "device": device.type},
+        "epochs_seen": seen,
+        **counts,
+    }
     if config["epochs"]:
         final = {key: np.concatenate([networks[key] for networks in finals]) for key in finals[0]}
         result["examples"] = examples(final)

@@ -22,7 +22,6 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 # isort: split
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -136,44 +135,44 @@ def configs(preset: str) -> list[dict]:
     return runs
 
 
-def beyond_configs(preset: str, frame: pd.DataFrame) -> list[dict]:
+def beyond_configs(frame: pd.DataFrame, options: Options) -> list[dict]:
     """Return one run past the end of the grid for each variant whose best rate with the first seed is at that end.
 
     `frame`: the runs of `configs`.
     """
-    size, runs = PRESETS[preset], []
+    size, runs = PRESETS[options.preset], []
     beyond = dict(zip((size["rates"][0], size["rates"][-1]), size["beyond"], strict=False))
     for images, epochs in size["images"].items():
         for variant, rate in summary.best_rates(frame, images, epochs, seeds=[0]).items():
             if rate in beyond:
-                runs.append(one_run(preset, variant, beyond[rate], images, epochs, seed=0))
+                runs.append(one_run(options.preset, variant, beyond[rate], images, epochs, seed=0))
     return runs
 
 
-def repeated_configs(preset: str, frame: pd.DataFrame) -> list[dict]:
+def repeated_configs(frame: pd.DataFrame, options: Options) -> list[dict]:
     """Return the runs with the other seeds at the rate that is each variant's best with the first, by number of images.
 
     `frame`: the runs of `configs` and `beyond_configs`.
     """
-    size, runs = PRESETS[preset], []
+    size, runs = PRESETS[options.preset], []
     most = max(size["images"])
     for images, epochs in size["images"].items():
         seeds = size["seeds" if images == most else "few_seeds"]
         for variant, rate in summary.best_rates(frame, images, epochs, seeds=[0]).items():
             if (images, rate) != (most, COMMON_RATE):  # which all seeds have already
-                runs += [one_run(preset, variant, rate, images, epochs, seed) for seed in range(1, seeds)]
+                runs += [one_run(options.preset, variant, rate, images, epochs, seed) for seed in range(1, seeds)]
     return runs
 
 
-def long_configs(preset: str, frame: pd.DataFrame) -> list[dict]:
+def long_configs(frame: pd.DataFrame, options: Options) -> list[dict]:
     """Return longer runs at each variant's own rate: is dropout not trained long enough? `frame`: all other runs."""
-    size, runs = PRESETS[preset], []
+    size, runs = PRESETS[options.preset], []
     most = max(size["images"])
     epochs = size["images"][most]
     rates = summary.best_rates(frame, most, epochs, range(size["seeds"]))
     for seed in range(size["long_seeds"]):
         for variant in LONG:
-            runs.append(one_run(preset, variant, rates[variant], most, size["long_epochs"], seed))
+            runs.append(one_run(options.preset, variant, rates[variant], most, size["long_epochs"], seed))
     return runs
 
 
@@ -229,7 +228,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     result["test_loss"], result["test_accuracy"] = trainer.evaluate(*test)
     result["deletion"] = layer_statistics.without_units(trainer, *test, np.random.default_rng([config["seed"], 2]))
     result |= layer_statistics.of_units(trainer, pixels[watched], moments)
-    return {"precision": "float32", "device": device.type, **result}
+    return {"environment": {"precision": "float32", "device": device.type}, **result}
 
 
 def preparation(images: np.ndarray, standardized: bool) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -291,8 +290,7 @@ def summarise(frame: pd.DataFrame) -> dict:
 def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv)
-    later = [partial(stage, options.preset) for stage in (beyond_configs, repeated_configs, long_configs)]
-    frame = sweep(STEM, run, configs(options.preset), options, later)
+    frame = sweep(STEM, run, configs(options.preset), options, later=(beyond_configs, repeated_configs, long_configs))
     numbers = summarise(frame)
     for suffix, drawn in (("", draw), ("_violins", draw_violins), ("_causes", draw_causes), ("_images", draw_images)):
         plotting.save(drawn(frame, numbers), STEM + suffix, options, frame.dataset.iloc[0])

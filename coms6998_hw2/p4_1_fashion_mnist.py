@@ -52,8 +52,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
         "zero_share": (fitted == 0).mean(),
         "class_mean": [(images[which] / 255).mean() for which in of_class],
         "duplicates": duplicates(images, test_images),
-        "precision": "float64",
-        "device": "cpu",
+        "environment": {"precision": "float64", "device": "cpu"},
         "shown": [typical(images[which], 3) for which in of_class],
     }
 

@@ -110,7 +110,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     """Train one candidate, or do one range test ("rates", "losses": one of each for every update)."""
     training = Training(config, options)
     if config["part"] == "continuous":
-        return {**range_test(training, config), **training.environment}
+        return {**range_test(training, config), "environment": training.environment}
     images = len(training.training_indices)
     plan = constant_plan(images, config["batch_size"], config["learning_rate"], config["epochs"])
     result = training.follow(plan)

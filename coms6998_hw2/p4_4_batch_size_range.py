@@ -107,7 +107,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     """Train with one batch size, with a growing one, or measure the noise scale between epochs."""
     training = Training(config, options)
     if config["part"] == "range":
-        return {**algorithm.growing_batch_test(training, config), **training.environment}
+        return {**algorithm.growing_batch_test(training, config), "environment": training.environment}
     images = len(training.training_indices)
     plan = constant_plan(images, config["batch_size"], config["learning_rate"], config["epochs"])
     if config["part"] == "candidate":
@@ -116,7 +116,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     for epoch in plan:
         training.epoch(*epoch)
         lengths.append(algorithm.gradient_lengths(training, config))
-    return {"lengths": lengths, **training.environment}
+    return {"lengths": lengths, "environment": training.environment}
 
 
 def summarise(frame: pd.DataFrame, rate_summary: dict, fixed: tuple[int, int] | None = None) -> dict:

@@ -74,13 +74,13 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     """Return the differences of one comparison, trajectory or demonstration."""
     machine.one_thread_each()  # in float32 the order of a sum decides where two trajectories part
     if config["kind"] in ("trajectory", "control"):
-        return {**trajectory(config), "precision": config["dtype"], "device": "cpu"}
+        return {**trajectory(config), "environment": {"precision": config["dtype"], "device": "cpu"}}
     if config["kind"] == "errors":
-        return {"errors": largest_errors(config), "precision": "float32", "device": "cpu"}
+        return {"errors": largest_errors(config), "environment": {"precision": "float32", "device": "cpu"}}
     if config["kind"] == "gradients":
-        return {"worst": largest_differences(config), "precision": config["dtype"], "device": "cpu"}
+        return {"worst": largest_differences(config), "environment": {"precision": config["dtype"], "device": "cpu"}}
     difference = DEMONSTRATIONS[config["demonstration"]](np.random.default_rng(config["seed"]))
-    return {"difference": difference, "precision": "float64", "device": "cpu"}
+    return {"difference": difference, "environment": {"precision": "float64", "device": "cpu"}}
 
 
 def largest_differences(config: dict) -> dict:

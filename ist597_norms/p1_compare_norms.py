@@ -21,7 +21,6 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 # isort: split
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -174,9 +173,10 @@ def tuned_config(base: dict, preset: str, variant: str, rate: float, seed: int) 
     return {"name": f"{variant}_rate{rate:g}_seed{seed}", "part": part, **base, **choices, **change}
 
 
-def repeated_configs(preset: str, dataset: str, frame: pd.DataFrame) -> list[dict]:
+def repeated_configs(frame: pd.DataFrame, options: Options) -> list[dict]:
     """Return the runs of each network's best rate with the other seeds; `frame`: the runs of `configs`."""
-    size, base, runs = PRESETS[preset], base_config(preset, dataset), []
+    preset, runs = options.preset, []
+    size, base = PRESETS[preset], base_config(preset, str(options.dataset))
     grids = summary.with_variants(frame)
     tuned, deep = grids[grids.part.isin(summary.TUNED)], grids[grids.part == "depth"]
     for seed in range(1, size["seeds"]):
@@ -204,7 +204,7 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     images, labels = data.load(config["dataset"], options.data_dir, train=True, first=config["images"])
     training, validation = data.hold_out(labels)
     scaled, one_hot = scale(images), one_hot_labels(labels)
-    where = {"precision": "float32", "device": "cpu"}
+    where = {"environment": {"precision": "float32", "device": "cpu"}}
     rng = np.random.default_rng([config["seed"], 1])
     if config["part"] == "gradient":
         batches = [rng.choice(training, config["batch_size"], replace=False) for _ in range(config["batches"])]
@@ -308,9 +308,8 @@ def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figures and write the summary."""
     options = parse_args(__doc__, argv, datasets=tuple(DATASETS))
     stem = STEM if options.dataset == "fashion_mnist" else f"{STEM}_{options.dataset}"
-    preset, dataset = options.preset, str(options.dataset)
-    later = [partial(repeated_configs, preset, dataset)]
-    frame = sweep(stem, run, configs(preset, dataset), options, later, workers=machine.cores())  # on the CPU
+    runs = configs(options.preset, str(options.dataset))
+    frame = sweep(stem, run, runs, options, later=[repeated_configs], workers=machine.cores())  # on the CPU
     numbers = summarise(frame)
     for suffix, draw in FIGURES.items():
         plotting.save(draw(frame, numbers), stem + suffix, options, frame.dataset.iloc[0])

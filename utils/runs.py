@@ -1,7 +1,6 @@
 """A sweep: every config is run once, here, in processes or on a cluster, recorded, and read back as one table.
 
-frame = run_all(stem, run, configs, options)      one row for each config
-frame = sweep(stem, run, configs, options)        the same for run(config, options): its data sets, workers, later runs
+frame = sweep(stem, run, configs, options)    one row for each config; run(config, options) returns a result
 """
 
 import contextlib
@@ -17,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,22 +32,59 @@ RESERVED = ("seconds", "environment")  # columns of the table that are neither a
 REPLACED = ".replaced"  # ending of a record that --fresh has set aside until there is a new one
 
 
-def run_all(
-    stem: str, run: Callable, configs: list[dict], options: Options, workers: int = 1, gpu_share: float = 0.0
+def sweep(
+    stem: str,
+    run: Callable,
+    configs: list[dict],
+    options: Options,
+    later: Iterable[Callable] = (),
+    workers: int | None = None,
 ) -> pd.DataFrame:
     """Run every config that has no valid record, and return all records as a table: a row a config, in order.
 
-    A config is a flat dict of JSON values, "seed" included; its key "name", if there, names the record. `run`
-    returns a dict of JSON values or NumPy arrays; its keys "precision" and "device" say what it computed in and where,
-    and go to the environment. A record is valid exactly when its config equals the requested one.
-    With several `workers`, as many processes share the runs; `run` should then compute on one thread. On a Ray cluster
-    (options.ray) a run asks for a CPU, and for `gpu_share` of a GPU where there are any.
+    A config is a flat dict of JSON values, "seed" included; its key "name", if there, names the record; its "dataset"
+    is replaced by one that can be loaded (see `data.resolve`). `run(config, options)` returns a dict of JSON values or
+    NumPy arrays; its key "environment", such as {"precision": "float64", "device": "cpu"}, says what it computed in
+    and where. A record is valid exactly when its config equals the requested one.
+    `later`: functions of the table so far and the options that return the configs that come next.
+    `workers`: as many processes share the runs of a CPU sweep, on one thread each; without it, as many as fill the
+    cores, or a GPU. On a Ray cluster (options.ray) a run asks for a CPU and, without `workers`, for a share of a GPU
+    where there are any.
     Columns: the config's keys, the result's, "seconds" and "environment".
     Ends the program with status 1 where a run raised (the others are recorded first), where with --replot a record is
     missing, and where the folder cannot be written; with 130 or 143 where it was interrupted, saying how to resume.
-    With --fresh all records in the folder are set aside first, so that after an interruption the same command without
-    --fresh does the rest; of several sweeps in one folder only the first must have it.
+    With --fresh all records are set aside once, before the first run, so that after an interruption the same command
+    without --fresh does the rest.
     """
+    gpu_share = machine.GPU_SHARE if workers is None else 0.0
+    workers = machine.workers(options.device) if workers is None else workers
+    if options.preset == "quick":
+        workers = 1  # others would take longer to start than the runs; make does two scripts at a time
+    frame = _records_of(stem, run, data.resolve(configs, options), options, workers, gpu_share)
+    options = replace(options, fresh=False)
+    for next_configs in later:
+        more = data.resolve(next_configs(frame, options), options)
+        rows = _records_of(stem, run, more, options, workers, gpu_share)
+        frame = pd.concat([frame, rows], ignore_index=True)
+    return frame
+
+
+def progress(items: Iterable, total: int, label: str) -> Iterator:
+    """Yield the items with a progress bar on a terminal; elsewhere with a line from time to time."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        yield from tqdm(items, total=total, desc=label, leave=False)
+        return
+    start = said = time.monotonic()
+    for done, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - said > 10:
+            said, left = now, (now - start) / done * (total - done)
+            warn(f"{label}: {done}/{total} done, about {left:.0f} s left")
+
+
+def _records_of(stem, run, configs, options, workers, gpu_share):
+    """Run what is not recorded of these configs, and return the table of all."""
     folder = options.results_dir / stem
     for config in configs:
         _check_config(config)
@@ -73,41 +108,6 @@ def run_all(
     if len(records) < len(paths):
         sys.exit(f"{stem}: {len(paths) - len(records)} records have vanished from {short_path(folder)}; run it again.")
     return table(records)
-
-
-def sweep(
-    stem: str, run: Callable, configs: list[dict], options: Options, later: Iterable[Callable] = (), **resources: Any
-) -> pd.DataFrame:
-    """Return the table of a script's runs, `run(config, options)` each, after doing what is not recorded yet.
-
-    The configs' data sets are those that can be loaded (see `data.resolve`). `later`: functions from the table so far
-    to the configs that come next, which depend on its results. `resources`: as in `run_all`; without any, as many
-    workers as fill the cores, or a GPU; on quick one. --fresh sets all records aside once, before the first run.
-    """
-    resources = resources or {"workers": machine.workers(options.device), "gpu_share": machine.GPU_SHARE}
-    if options.preset == "quick":
-        resources["workers"] = 1  # others would take longer to start than the runs; make does two scripts at a time
-    each = partial(run, options=options)
-    frame = run_all(stem, each, data.resolve(configs, options), options, **resources)
-    options = replace(options, fresh=False)
-    for next_configs in later:
-        more = run_all(stem, each, data.resolve(next_configs(frame), options), options, **resources)
-        frame = pd.concat([frame, more], ignore_index=True)
-    return frame
-
-
-def progress(items: Iterable, total: int, label: str) -> Iterator:
-    """Yield the items with a progress bar on a terminal; elsewhere with a line from time to time."""
-    if sys.stderr is not None and sys.stderr.isatty():
-        yield from tqdm(items, total=total, desc=label, leave=False)
-        return
-    start = said = time.monotonic()
-    for done, item in enumerate(items, 1):
-        yield item
-        now = time.monotonic()
-        if now - said > 10:
-            said, left = now, (now - start) / done * (total - done)
-            warn(f"{label}: {done}/{total} done, about {left:.0f} s left")
 
 
 def _run(stem, todo, folder, attempts, fresh):
@@ -202,19 +202,15 @@ def _attempt(run, path, config, options):
     if not options.fresh and read_record(path, config) is not None:
         return None, None
     try:
-        return _record(run, config), None
+        return record_of(run, config, options), None
     except (Exception, SystemExit):
         return None, traceback.format_exc()
 
 
 def record_of(run: Callable, config: dict, options: Options) -> dict:
     """Return the record of run(config, options), made now, in plain JSON types."""
-    return _record(partial(run, options=options), config)
-
-
-def _record(run, config):
     start = time.perf_counter()
-    result = to_json(run(config))
+    result = to_json(run(config, options))
     used = _take_environment(result)
     _check_result(result, config)
     record = {
@@ -239,14 +235,13 @@ def _check_config(config):
 
 
 def _take_environment(result):
-    """Take precision and device out of a run's result, and return them."""
+    """Take the key "environment" out of a run's result, and return it."""
     if not isinstance(result, dict):
         raise TypeError(f"run returned {type(result).__name__}; a result is a dict of JSON values or arrays")
-    used = {}
-    for key, example in (("precision", "float64"), ("device", "cpu")):
-        used[key] = result.pop(key, None)
-        if not isinstance(used[key], str):
-            raise TypeError(f"run returned the {key} {used[key]!r}; it must name what was used, such as {example!r}")
+    used = result.pop("environment", None)
+    if not isinstance(used, dict) or not all(isinstance(used.get(key), str) for key in ("precision", "device")):
+        example = '{"precision": "float64", "device": "cpu"}'
+        raise TypeError(f"run returned the environment {used!r}; it must name what was used, such as {example}")
     return used
 
 

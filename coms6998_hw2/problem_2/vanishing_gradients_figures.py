@@ -83,7 +83,10 @@ def _draw_glorot_beside_he(ax: plotting.Axes, summary: dict, depth: int) -> None
     ax.set(title=f"ReLU, {depth} layers", xlabel="hidden layer", yscale="log")
     ax.set_xticks(layers if depth == DEPTH else [1, depth // 2, depth])
     ax.set_ylabel(f"gradient / layer {depth}'s")
-    if depth > DEPTH:
+    if depth == DEPTH:
+        ax.set_yticks([1 / 4, 1 / 2, 1], ["1/4", "1/2", "1"])
+        ax.minorticks_off()
+    else:
         ax.legend(loc="lower right")
 
 

@@ -157,7 +157,7 @@ class Training:
         if best_weights is not None:
             self.trainer.model.load_state_dict(best_weights)
             result["selected_test_loss"], result["selected_test_accuracy"] = self._test()
-        return {**result, **self.environment}
+        return {**result, "environment": self.environment}
 
     def _test(self):
         return self.trainer.evaluate(self.test_pixels, self.test_labels)

@@ -1,4 +1,4 @@
-"""How the tests start sweep.py, kill it, and look at what it left: `status, said = finish(start(folder, runs=3))`."""
+"""How the tests start and kill small_sweep.py, and look at what it left: `finish(start(folder, runs=3))`."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from subprocess import PIPE, Popen
 
-SWEEP = Path(__file__).with_name("sweep.py")
+SWEEP = Path(__file__).with_name("small_sweep.py")
 RESUME = "the same command without --fresh goes on"
 
 
@@ -20,7 +20,7 @@ def run(*words, cwd=None, **environment):
 
 
 def start(output, *flags, draw=False, prefix=(), environment=(), stdout=PIPE, stderr=PIPE, limit=None, **settings):
-    """Start sweep.py; settings: runs, size, pause, workers, fault; limit: the largest file it may write."""
+    """Start small_sweep.py; settings: runs, size, pause, workers, fault; limit: the largest file it may write."""
     words = [str(word) for word in (*prefix, sys.executable, SWEEP, "--output", output, *flags)]
     settings = {f"SWEEP_{key.upper()}": str(value) for key, value in settings.items()}
     settings |= {"SWEEP_DRAW": "1"} if draw else {}

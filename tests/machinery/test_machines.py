@@ -9,14 +9,14 @@ import threading
 import numpy as np
 import pytest
 from joblib.externals import loky
-from sweep import configs
-from sweep import run as run_of_sweep
+from small_sweep import configs
+from small_sweep import run as run_of_sweep
 from sweeping import complete, finish, paths, readable, results, run, start
 
 from utils.cli import ROOT, Options, parse_args
 from utils.machine import cores
 from utils.records import read_runs
-from utils.runs import run_all
+from utils.runs import sweep
 
 WITHOUT_ROOTS_RIGHTS = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"]
 
@@ -120,7 +120,7 @@ def test_where_no_pool_can_be_made_one_process_does_the_runs(error, tmp_path, mo
         raise error
 
     monkeypatch.setattr(loky, "ProcessPoolExecutor", refused)
-    frame = run_all("stem", run_of_sweep, configs(2, 0.0, 10), Options(output=tmp_path), workers=2)
+    frame = sweep("stem", run_of_sweep, configs(2, 0.0, 10), Options(output=tmp_path), workers=2)
     assert len(frame) == 2 and f"({error.strerror}): one process" in capsys.readouterr().err
 
 
@@ -204,7 +204,7 @@ def test_a_sweep_runs_in_another_thread_too(tmp_path):
     frames = []
 
     def work():
-        frames.append(run_all("stem", run_of_sweep, configs(2, 0.0, 10), Options(output=tmp_path)))
+        frames.append(sweep("stem", run_of_sweep, configs(2, 0.0, 10), Options(output=tmp_path), workers=1))
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -215,10 +215,10 @@ def test_a_sweep_runs_in_another_thread_too(tmp_path):
 def test_a_notebooks_kernel_survives_an_interruption_of_its_sweep(tmp_path):
     """Ctrl-C ends the sweep, with several workers too, and not the process that called it."""
     code = f"""
-import os, signal, threading, time, sweep
+import os, signal, threading, time, small_sweep
 from pathlib import Path
 from utils.cli import Options
-from utils.runs import run_all
+from utils.runs import sweep
 
 options = Options(output=Path({str(tmp_path)!r}))
 
@@ -229,7 +229,7 @@ def interrupt():
 
 threading.Thread(target=interrupt).start()
 try:
-    run_all("stem", sweep.run, sweep.configs(4000, 0.05, 10), options, workers=2)
+    sweep("stem", small_sweep.run, small_sweep.configs(4000, 0.05, 10), options, workers=2)
 except SystemExit as stopped:
     print("stopped", stopped.code)
 print("alive")
@@ -240,11 +240,11 @@ print("alive")
 
 
 def test_the_config_of_a_failed_run_is_listed_also_with_numpys_numbers(options):
-    def fail(config):
+    def fail(config, options):
         raise ZeroDivisionError
 
     with pytest.raises(SystemExit) as stopped:
-        run_all("stem", fail, [{"seed": np.int64(3), "flag": np.bool_(True)}], options)
+        sweep("stem", fail, [{"seed": np.int64(3), "flag": np.bool_(True)}], options, workers=1)
     assert json.dumps({"seed": 3, "flag": True}) in stopped.value.code
 
 

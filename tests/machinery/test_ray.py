@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from ray_cluster import RAY, Cluster, kill
-from sweep import LARGE
+from small_sweep import LARGE
 from sweeping import RESUME, complete, finish, paths, readable, results, start, wait_for_records
 
 from utils import cli

@@ -7,20 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import sweep
+import small_sweep
 from scipy import stats
 
 from utils.cli import Options
 from utils.intervals import fraction_interval, geometric_interval, holm, mean_interval
 from utils.provenance import provenance
 from utils.records import record_name, write_summary
-from utils.runs import run_all
-from utils.runs import sweep as sweep_runs
+from utils.runs import sweep
 
-CPU = {"precision": "float64", "device": "cpu"}
+CPU = {"environment": {"precision": "float64", "device": "cpu"}}
 
 
-def square(config):
+def square(config, options):
     return {**CPU, "square": config["x"] ** 2}
 
 
@@ -29,9 +28,15 @@ def records(options, stem="stem"):
 
 
 def test_a_row_for_each_config_in_order(options):
-    frame = run_all("stem", square, [{"x": 3, "seed": 0}, {"x": 2, "seed": 1}], options)
+    frame = sweep("stem", square, [{"x": 3, "seed": 0}, {"x": 2, "seed": 1}], options, workers=1)
     assert frame.x.tolist() == [3, 2] and frame.square.tolist() == [9, 4] and (frame.seconds >= 0).all()
-    run_all("stem", lambda config: {"n": 1, "device": "cuda", "precision": "bfloat16"}, [{"seed": 5}], options)
+    sweep(
+        "stem",
+        lambda config, options: {"n": 1, "environment": {"precision": "bfloat16", "device": "cuda"}},
+        [{"seed": 5}],
+        options,
+        workers=1,
+    )
     used = records(options)["seed=5.json"]["environment"]
     assert (used["device"], used["precision"]) == ("cuda", "bfloat16")
     environment = records(options)["x=3_seed=0.json"]["environment"]
@@ -41,47 +46,53 @@ def test_a_row_for_each_config_in_order(options):
 def test_a_recorded_run_is_not_run_again_and_a_changed_one_is(options):
     ran = []
 
-    def run(config):
+    def run(config, options):
         ran.append(config)
         return {**CPU, "value": config["x"]}
 
     config = {"name": "a", "x": 1, "seed": 0}
-    run_all("stem", run, [config], options)
-    run_all("stem", run, [config], options)
+    sweep("stem", run, [config], options, workers=1)
+    sweep("stem", run, [config], options, workers=1)
     assert len(ran) == 1
-    frame = run_all("stem", run, [{**config, "x": 2}], options)
+    frame = sweep("stem", run, [{**config, "x": 2}], options, workers=1)
     assert len(ran) == 2 and frame.value.tolist() == [2] and len(records(options)) == 1
 
 
 def test_an_interrupted_fresh_start_goes_on_without_it(options):
     configs, folder = [{"seed": seed} for seed in range(3)], options.results_dir / "stem"
-    run_all("stem", lambda config: {**CPU, "code": "old"}, configs, options)
+    sweep("stem", lambda config, options: {**CPU, "code": "old"}, configs, options, workers=1)
 
-    def interrupted(config):
+    def interrupted(config, options):
         if config["seed"] == 1:
             raise KeyboardInterrupt
         return {**CPU, "code": "new"}
 
     with pytest.raises(SystemExit, match="130"):
-        run_all("stem", interrupted, configs, replace(options, fresh=True))
+        sweep("stem", interrupted, configs, replace(options, fresh=True), workers=1)
     names = sorted(path.name for path in folder.iterdir() if path.name.startswith("seed"))
     assert names == ["seed=0.json", "seed=1.json.replaced", "seed=2.json.replaced"]
     ran = []
-    frame = run_all("stem", lambda config: ran.append(config["seed"]) or {**CPU, "code": "new"}, configs, options)
+    frame = sweep(
+        "stem",
+        lambda config, options: ran.append(config["seed"]) or {**CPU, "code": "new"},
+        configs,
+        options,
+        workers=1,
+    )
     assert ran == [1, 2] and frame.code.tolist() == ["new"] * 3 and not list(folder.glob("*.replaced"))
 
 
 def test_fresh_runs_again_and_replot_never(options, tmp_path):
     calls = []
-    run = lambda config: {**CPU, "n": calls.append(0) or len(calls)}  # noqa: E731
-    run_all("stem", run, [{"seed": 0}], options)
+    run = lambda config, options: {**CPU, "n": calls.append(0) or len(calls)}  # noqa: E731
+    sweep("stem", run, [{"seed": 0}], options, workers=1)
     fresh = Options(preset="quick", output=options.output, fresh=True)
-    assert run_all("stem", run, [{"seed": 0}], fresh).n.tolist() == [2]
+    assert sweep("stem", run, [{"seed": 0}], fresh, workers=1).n.tolist() == [2]
     assert not list(tmp_path.rglob("*.replaced"))
     replot = Options(preset="quick", output=options.output, replot=True)
-    assert run_all("stem", run, [{"seed": 0}], replot).n.tolist() == [2] and len(calls) == 2
+    assert sweep("stem", run, [{"seed": 0}], replot, workers=1).n.tolist() == [2] and len(calls) == 2
     with pytest.raises(SystemExit, match=r"1 of 2 runs are not recorded.*seed=1"):
-        run_all("stem", run, [{"seed": 0}, {"seed": 1}], replot)
+        sweep("stem", run, [{"seed": 0}, {"seed": 1}], replot, workers=1)
     assert len(calls) == 2
 
 
@@ -92,12 +103,12 @@ def test_later_runs_depend_on_the_results_so_far_and_all_are_fresh_once(options)
         ran.append(config["x"])
         return {**CPU, "square": config["x"] ** 2}
 
-    def best_again(frame):
+    def best_again(frame, options):
         return [{"x": int(frame.square.max()), "seed": 1}]
 
     for fresh in (False, False, True):
         configs = [{"x": 2, "seed": 0}, {"x": 3, "seed": 0}]
-        frame = sweep_runs("stem", run, configs, replace(options, fresh=fresh), [best_again, best_again], workers=1)
+        frame = sweep("stem", run, configs, replace(options, fresh=fresh), [best_again, best_again], workers=1)
         assert frame.x.tolist() == [2, 3, 9, 81] and frame.square.tolist() == [4, 9, 81, 6561]
     assert ran == [2, 3, 9, 81] * 2 and not list((options.results_dir / "stem").glob("*.replaced"))
 
@@ -105,19 +116,25 @@ def test_later_runs_depend_on_the_results_so_far_and_all_are_fresh_once(options)
 @pytest.mark.parametrize("folder", ["/dev/null/x", "/proc/x"])
 def test_a_folder_that_cannot_be_written_is_named_before_anything_runs(folder):
     with pytest.raises(SystemExit, match=f"{folder}.*cannot be written"):
-        run_all("stem", lambda config: pytest.fail("it ran"), [{"seed": 0}], Options(output=Path(folder)))
+        sweep(
+            "stem",
+            lambda config, options: pytest.fail("it ran"),
+            [{"seed": 0}],
+            Options(output=Path(folder)),
+            workers=1,
+        )
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_run_that_raises_does_not_take_the_others_along(options, capsys, workers):
     with pytest.raises(SystemExit) as stopped:
-        run_all("stem", divide, [{"x": x, "seed": 0} for x in (1, 0, 2)], options, workers=workers)
+        sweep("stem", divide, [{"x": x, "seed": 0} for x in (1, 0, 2)], options, workers=workers)
     assert '{"x": 0, "seed": 0}' in str(stopped.value.code) and "1 of 3" in str(stopped.value.code)
     assert "ZeroDivisionError" in capsys.readouterr().err
     assert sorted(records(options)) == ["x=1_seed=0.json", "x=2_seed=0.json"]
 
 
-def divide(config):
+def divide(config, options):
     return {**CPU, "inverse": 1 / config["x"]}
 
 
@@ -148,18 +165,20 @@ def test_a_record_of_nonsense_is_run_again(options, nonsense):
     commit = '"environment": {"commit": "unknown"}'
     rest = f'"result": {{"a": 1}}, "seconds": 1, {commit}'
     path.write_text(nonsense.replace("ENVIRONMENT", rest).replace("COMMIT", commit), encoding="latin-1")
-    assert run_all("stem", lambda config: {**CPU, "value": 7}, [{"seed": 0}], options).value.tolist() == [7]
+    assert sweep(
+        "stem", lambda config, options: {**CPU, "value": 7}, [{"seed": 0}], options, workers=1
+    ).value.tolist() == [7]
 
 
 def test_a_folder_in_a_records_place_is_named_before_anything_runs(options):
     (options.results_dir / "stem" / "seed=0.json").mkdir(parents=True)
     with pytest.raises(SystemExit, match=r"seed=0\.json is a folder"):
-        run_all("stem", lambda config: pytest.fail("it ran"), [{"seed": 0}], options)
+        sweep("stem", lambda config, options: pytest.fail("it ran"), [{"seed": 0}], options, workers=1)
 
 
 def test_two_configs_with_one_name_are_refused(options):
     with pytest.raises(ValueError, match="one name"):
-        run_all("stem", square, [{"name": "a", "x": 1}, {"name": "a", "x": 2}], options)
+        sweep("stem", square, [{"name": "a", "x": 1}, {"name": "a", "x": 2}], options, workers=1)
 
 
 def test_names_stay_inside_the_folder():
@@ -167,8 +186,8 @@ def test_names_stay_inside_the_folder():
 
 
 def test_several_workers_make_the_same_records(options):
-    run_all("several", sweep.run, sweep.configs(5, 0.0), options, workers=2)
-    run_all("one", sweep.run, sweep.configs(5, 0.0), options)
+    sweep("several", small_sweep.run, small_sweep.configs(5, 0.0), options, workers=2)
+    sweep("one", small_sweep.run, small_sweep.configs(5, 0.0), options, workers=1)
     several, one = (
         {name: record["result"] for name, record in records(options, stem).items()} for stem in ("several", "one")
     )
@@ -198,8 +217,8 @@ def test_intervals_are_those_of_the_textbooks():
 def test_a_summary_says_where_its_runs_come_from(options):
     configs = [{"name": "half", "used": "bfloat16", "seed": 0}]
     configs += [{"name": f"single{seed}", "used": "float32", "seed": seed} for seed in range(2)]
-    run = lambda config: {"x": 1, "precision": config["used"], "device": "cpu"}  # noqa: E731
-    frame = run_all("stem", run, configs, options)
+    run = lambda config, options: {"x": 1, "environment": {"precision": config["used"], "device": "cpu"}}  # noqa: E731
+    frame = sweep("stem", run, configs, options, workers=1)
     path = write_summary("stem", {"x": 1}, options, frame.assign(dataset="digits"))
     summary = json.loads(path.read_text())
     assert summary["preset"] == options.preset and summary["dataset"] == "digits" and summary["x"] == 1
@@ -213,9 +232,9 @@ def test_a_summary_says_where_its_runs_come_from(options):
 
 def test_a_config_with_a_long_name_is_recorded_under_a_shorter_one_of_its_own(options):
     configs = [{"text": "é" * 200 + end, "seed": 0} for end in "ab"]
-    frame = run_all("stem", lambda config: {**CPU, "value": config["text"][-1]}, configs, options)
+    frame = sweep("stem", lambda config, options: {**CPU, "value": config["text"][-1]}, configs, options, workers=1)
     assert frame.value.tolist() == ["a", "b"] and len(records(options)) == 2
-    again = run_all("stem", lambda config: pytest.fail("it ran again"), configs, options)
+    again = sweep("stem", lambda config, options: pytest.fail("it ran again"), configs, options, workers=1)
     assert again.value.tolist() == ["a", "b"]
 
 
@@ -238,8 +257,9 @@ NO_RESULTS = {
     "a set": {**CPU, "value": {1, 2}},
     "half a character": {**CPU, "v": HALF_A_CHARACTER},
     "too long a number": {**CPU, "v": 10**5000},
-    "no precision": {"v": 1, "device": "cpu"},
-    "a device without a name": {**CPU, "v": 1, "device": {}},
+    "no environment": {"v": 1},
+    "no precision": {"v": 1, "environment": {"device": "cpu"}},
+    "a device without a name": {"v": 1, "environment": {"precision": "float64", "device": {}}},
     "two keys of one name": {**CPU, 1: "a", "1": "b"},
 }
 
@@ -247,14 +267,26 @@ NO_RESULTS = {
 @pytest.mark.parametrize("kind", NO_CONFIGS)
 def test_a_config_that_a_record_cannot_hold_is_refused_before_anything_runs(options, kind):
     with pytest.raises(ValueError, match="config"):
-        run_all("stem", lambda config: pytest.fail("it ran"), [{"seed": 0}, {**NO_CONFIGS[kind], "seed": 1}], options)
+        sweep(
+            "stem",
+            lambda config, options: pytest.fail("it ran"),
+            [{"seed": 0}, {**NO_CONFIGS[kind], "seed": 1}],
+            options,
+            workers=1,
+        )
 
 
 @pytest.mark.parametrize("kind", NO_RESULTS)
 def test_a_result_that_a_record_cannot_hold_does_not_take_the_others_along(options, kind):
     runs = [{"x": 1, "seed": seed} for seed in range(3)]
     with pytest.raises(SystemExit, match=r'1 of 3 runs failed, the others are recorded:\n.*"seed": 1'):
-        run_all("stem", lambda config: NO_RESULTS[kind] if config["seed"] == 1 else {**CPU, "value": 1}, runs, options)
+        sweep(
+            "stem",
+            lambda config, options: NO_RESULTS[kind] if config["seed"] == 1 else {**CPU, "value": 1},
+            runs,
+            options,
+            workers=1,
+        )
     assert set(records(options)) == {"x=1_seed=0.json", "x=1_seed=2.json"}
 
 
@@ -268,7 +300,7 @@ KEPT = [  # what a run returns, and what its record holds
 
 @pytest.mark.parametrize(("value", "kept"), KEPT)
 def test_what_a_record_holds_is_strict_json(options, value, kept):
-    frame = run_all("stem", lambda config: {**CPU, "value": value}, [{"seed": 0}], options)
+    frame = sweep("stem", lambda config, options: {**CPU, "value": value}, [{"seed": 0}], options, workers=1)
     (record,) = records(options).values()
     assert record["result"] == {"value": kept}
     assert frame["value"].tolist() == [kept] and "NaN" not in json.dumps(record)

@@ -21,7 +21,7 @@ from coms6998_hw2.problem_3.layer_statistics import (
 from coms6998_hw2.problem_3.summary import best_rates, by_place, deletion, differences
 from coms6998_hw2.trainer import Trainer, on_device
 from utils import data
-from utils.cli import ROOT
+from utils.cli import ROOT, Options
 
 CPU = torch.device("cpu")
 
@@ -162,7 +162,7 @@ def scored(configs, score):
 def test_every_run_of_the_protocol_is_there_once():
     configs = p3.configs("full")
     frame = scored(configs, lambda config: 0.8 + 0.1 * (config["learning_rate"] == 0.1))
-    configs += p3.repeated_configs("full", frame)
+    configs += p3.repeated_configs(frame, Options())
     names = [config["name"] for config in configs]
     assert len(set(names)) == len(names)
     for variant in p3.VARIANTS:
@@ -180,7 +180,7 @@ def test_a_best_rate_at_an_end_of_the_grid_is_tried_past_it():
     best |= dict.fromkeys(p3.PLACES, 0.1)
     grid = p3.configs("full")
     frame = scored(grid, lambda config: 0.9 + 0.05 * (config["learning_rate"] == best[config["variant"]]))
-    beyond = p3.beyond_configs("full", frame)
+    beyond = p3.beyond_configs(frame, Options())
     tried = {(config["variant"], config["learning_rate"]) for config in beyond}
     assert tried == {("dropout", 0.003), ("bn_dropout", 1.0), ("dropout_bn", 1.0)}
     assert len(beyond) == 9 and {c["seed"] for c in beyond} == {0}  # three sizes of the training set
@@ -188,10 +188,10 @@ def test_a_best_rate_at_an_end_of_the_grid_is_tried_past_it():
 
 def test_more_epochs_are_run_at_each_variants_own_rate_which_the_first_seed_alone_does_not_decide():
     first = scored(p3.configs("full"), lambda config: 0.8 + 0.1 * (config["learning_rate"] == 0.1))
-    repeated = p3.repeated_configs("full", first)
+    repeated = p3.repeated_configs(first, Options())
     # With the first seed 0.1 was ahead of all; with the others it is behind the common rate for dropout.
     others = scored(repeated, lambda config: 0.7 if config["variant"] == "dropout" else 0.9)
-    longer = p3.long_configs("full", pd.concat([first, others]))
+    longer = p3.long_configs(pd.concat([first, others]), Options())
     rates = {config["variant"]: config["learning_rate"] for config in longer}
     assert rates == {"bn": 0.1, "dropout": p3.COMMON_RATE, "bn_dropout": 0.1, "dropout_bn": 0.1}
     assert {(config["images"], config["epochs"]) for config in longer} == {(55_000, 40)}

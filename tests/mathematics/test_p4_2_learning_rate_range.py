@@ -208,7 +208,7 @@ def test_the_test_set_is_evaluated_with_the_last_weights_and_with_those_of_the_b
 
 
 def made_up_runs(rates):
-    """Return the table of candidates at these rates and of one range test, as run_all does; the curves are made up."""
+    """Return the table of candidates at these rates and of one range test, as sweep does; the curves are made up."""
     tested = np.geomspace(p42.LOWEST, p42.HIGHEST, 3 * 860)
     common = {"dataset": "fashion_mnist", "batch_size": 64, "images": 60_000, "seed": 0}
     curve = {"train_loss": [1.0], "validation_accuracy": [0.5], "candidate_diverged": False, "epochs": 5}

@@ -17,7 +17,7 @@ from coms6998_hw2.problem_4.range_rules import batch_size_range
 from coms6998_hw2.problem_4.training_run import CURVES
 from utils.cli import ROOT, Options
 from utils.records import read_runs, write_summary
-from utils.runs import run_all
+from utils.runs import sweep
 
 LOW, HIGH, GAMMA = 1e-5, 1e-2, 0.99994
 
@@ -254,7 +254,7 @@ def test_the_accuracy_around_the_peak_of_a_cycle():
 
 
 def made_up_runs(stopped):
-    """Return the table of all arms of 4.3 and of 4.6, as run_all does: made-up curves, the `stopped` arm ends early.
+    """Return the table of all arms of 4.3 and of 4.6, as sweep does: made-up curves, the `stopped` arm ends early.
 
     4.3's last row is the long run.
     """
@@ -303,8 +303,12 @@ def test_the_rates_runs_that_46_reads_are_those_of_the_protocol(tmp_path):
     """A longer run of the same arm lies in the same folder; and without any run one sentence says what to do."""
     options = Options(output=tmp_path)
     configs = [{"arm": "cyclical", "epochs": epochs, "seed": seed} for epochs in (12, 48) for seed in (1, 0)]
-    run_all(
-        p4_3.STEM, lambda config: {"value": config["epochs"], "precision": "float32", "device": "cpu"}, configs, options
+    sweep(
+        p4_3.STEM,
+        lambda config, options: {"value": config["epochs"], "environment": {"precision": "float32", "device": "cpu"}},
+        configs,
+        options,
+        workers=1,
     )
     runs = read_runs(p4_3.STEM, options, arm="cyclical", epochs=12)
     assert runs.value.tolist() == [12, 12] and runs.seed.tolist() == [0, 1]
@@ -315,7 +319,13 @@ def test_the_rates_runs_that_46_reads_are_those_of_the_protocol(tmp_path):
 def test_a_summarys_rounded_number_finds_the_record_of_the_exact_one(tmp_path):
     options = Options(output=tmp_path)
     config = {"arm": "cyclical", "gamma": 0.99994321, "seed": 0}  # 0.999943 in a summary
-    run_all(p4_3.STEM, lambda config: {"value": 1, "precision": "float32", "device": "cpu"}, [config], options)
+    sweep(
+        p4_3.STEM,
+        lambda config, options: {"value": 1, "environment": {"precision": "float32", "device": "cpu"}},
+        [config],
+        options,
+        workers=1,
+    )
     assert len(read_runs(p4_3.STEM, options, gamma=0.999943)) == 1
 
 
@@ -328,8 +338,8 @@ def test_a_key_of_43s_protocol_that_is_no_configs_is_not_looked_for(tmp_path):
     about = {"preset": "full", "dataset": "fashion_mnist"}
     write_summary(p4_3.STEM, {"protocol": policy | {"momentum_of_the_optimizer": 0.9}, **about}, options)
     write_summary(p4_4.STEM, {"b_min": 64, "b_max": 2048, **about}, options)
-    answer = {"value": 1, "precision": "float32", "device": "cpu"}
-    run_all(p4_3.STEM, lambda config: answer, [policy | {"seed": 0}], Options(output=tmp_path))
+    answer = {"value": 1, "environment": {"precision": "float32", "device": "cpu"}}
+    sweep(p4_3.STEM, lambda config, options: answer, [policy | {"seed": 0}], Options(output=tmp_path), workers=1)
     with pytest.raises(SystemExit, match=rf"^{p4_6.STEM}: {len(wanted)} of {len(wanted)} runs are not recorded"):
         p4_6.main(["--replot", "--output", str(tmp_path)])  # and not: no record of the rate's runs
 

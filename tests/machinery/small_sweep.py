@@ -22,13 +22,13 @@ from utils import plotting
 from utils.cli import parse_args
 from utils.intervals import mean_interval
 from utils.records import write_summary
-from utils.runs import run_all
+from utils.runs import sweep
 
 STEM = "sweep"
 LARGE = 5_000_000_000  # bytes
 
 
-def run(config):
+def run(config, options):
     """Return numbers that only the seed decides, enough of them for a write to be interrupted."""
     time.sleep(config["pause"])
     if config["seed"] == 0 and config.get("fault") == "raise":
@@ -41,7 +41,7 @@ def run(config):
         del hoard
     values = np.random.default_rng(config["seed"]).normal(size=config["size"])
     # The parent tells the nodes of a cluster apart: "device" goes to the environment, not to the result.
-    return {"values": values, "precision": "float64", "device": f"parent {os.getppid()}"}
+    return {"values": values, "environment": {"precision": "float64", "device": f"parent {os.getppid()}"}}
 
 
 def configs(n, pause, size=20_000, fault=None):
@@ -56,7 +56,7 @@ def main():
     n, size = int(os.environ.get("SWEEP_RUNS", 12)), int(os.environ.get("SWEEP_SIZE", 20_000))
     workers, pause = int(os.environ.get("SWEEP_WORKERS", 1)), float(os.environ.get("SWEEP_PAUSE", 0))
     runs = configs(n, pause, size, os.environ.get("SWEEP_FAULT"))
-    frame = run_all(STEM, run, runs, options, workers=workers)
+    frame = sweep(STEM, run, runs, options, workers=workers)
     if os.environ.get("SWEEP_DRAW"):
         write_summary(STEM, {"mean": mean_interval([np.mean(values) for values in frame["values"]])}, options)
         figure, axes = plotting.subplots()
