@@ -19,6 +19,7 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 # isort: split
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -38,9 +39,20 @@ CRITERIA = {"perceptron": 0.0, "hinge": 1.0}  # the loss's a
 TRAIN_SIZE, TEST_SIZE = 20, 1000  # the assignment's
 LEARNING_RATE = 1.0  # from w = 0 the perceptron's predictions do not depend on it; the hinge's do (varied below)
 SEED = 0  # the test points' and, with an offset, every training set's
-PRESETS: dict[str, Any] = {
-    "full": {"training_sets": 1000, "passes": 1000, "sizes": [5, 10, 20, 50, 100, 200, 500, 1000]},
-    "quick": {"training_sets": 200, "passes": 1000, "sizes": [5, 20, 100]},
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What the quick preset takes less of."""
+
+    training_sets: int
+    passes: int
+    sizes: list[int]
+
+
+PRESETS = {
+    "full": Preset(training_sets=1000, passes=1000, sizes=[5, 10, 20, 50, 100, 200, 500, 1000]),
+    "quick": Preset(training_sets=200, passes=1000, sizes=[5, 20, 100]),
 }
 WATCHED = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000]  # passes after which the accuracy is measured
 FAR = 2  # times as far from the maximum-margin line as the nearest point: not what should decide the line
@@ -147,17 +159,24 @@ def maximum_margin(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def configs(preset: str) -> list[dict]:
     """Return the runs: each criterion at the assignment's size, at other sizes, and with one choice changed."""
     size = PRESETS[preset]
-    main = {"train_size": TRAIN_SIZE, "test_size": TEST_SIZE, "training_sets": size["training_sets"]}
-    main |= {"passes": size["passes"], "learning_rate": LEARNING_RATE, "order": "shuffled", "start": "zero"}
-    main |= {"seed": SEED}
+    main = {
+        "train_size": TRAIN_SIZE,
+        "test_size": TEST_SIZE,
+        "training_sets": size.training_sets,
+        "passes": size.passes,
+        "learning_rate": LEARNING_RATE,
+        "order": "shuffled",
+        "start": "zero",
+        "seed": SEED,
+    }
     runs = []
     for criterion, a in CRITERIA.items():
         base = {"criterion": criterion, "a": a, **main}
-        for n in size["sizes"]:
+        for n in size.sizes:
             runs.append({"name": f"{criterion}_{n}_points", "variation": "none", **base, "train_size": n})
         for variation, change in VARIATIONS.items():
             runs.append({"name": f"{criterion}_{variation}", "variation": variation, **base, **change})
-        watched = [passes for passes in WATCHED if passes <= size["passes"]]
+        watched = [passes for passes in WATCHED if passes <= size.passes]
         runs.append({"name": f"{criterion}_by_pass", "variation": "by pass", **base, "watched": watched})
     runs.append({"name": "maximum margin", "variation": "none", "criterion": "maximum margin", "a": None, **main})
     return runs

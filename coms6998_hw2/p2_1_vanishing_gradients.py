@@ -20,6 +20,7 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 # isort: split
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,21 @@ DEEP_LEARNING_RATE = 0.03  # at 0.1 one of five deep networks with He's weights 
 SATURATED = {"tanh": (-0.99, 0.99), "sigmoid": (0.01, 0.99), "relu": (0.0, np.inf)}  # outside: no gradient to speak of
 DEVIATIONS = np.geomspace(0.007, 1.4, 40)  # at which the theory is drawn
 QUANTILES = np.linspace(0, 1, 51)  # what is kept of each layer's distribution
-PRESETS: dict[str, Any] = {
-    "full": {"seeds": 5, "epochs": 5, "train_images": 60_000, "test_images": 10_000},
-    "quick": {"seeds": 2, "epochs": 1, "train_images": 3_000, "test_images": 500},
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What the quick preset takes less of."""
+
+    seeds: int
+    epochs: int
+    train_images: int
+    test_images: int
+
+
+PRESETS = {
+    "full": Preset(seeds=5, epochs=5, train_images=60_000, test_images=10_000),
+    "quick": Preset(seeds=2, epochs=1, train_images=3_000, test_images=500),
 }
 
 
@@ -61,7 +74,7 @@ def configs(preset: str) -> list[dict]:
         settings.append(("relu", scheme, DEEP))
     runs = []
     for activation, scheme, depth in settings:
-        for seed in range(size["seeds"]):
+        for seed in range(size.seeds):
             config = {
                 "name": f"{setting_name(activation, scheme, depth)}_seed{seed}",
                 "dataset": "mnist",
@@ -72,14 +85,14 @@ def configs(preset: str) -> list[dict]:
                 "learning_rate": LEARNING_RATE if depth == DEPTH else DEEP_LEARNING_RATE,
                 "seed": seed,
             }
-            runs.append(config | {key: size[key] for key in ("epochs", "train_images", "test_images")})
+            runs.append(config | {key: getattr(size, key) for key in ("epochs", "train_images", "test_images")})
     for activation in SCHEMES:
         config = {"name": f"theory_{activation}", "measured": "theory", "dataset": "mnist", "activation": activation}
-        runs.append(config | {"depth": DEPTH, "seed": 0, "test_images": size["test_images"]})
-    for seed in range(size["seeds"]):
+        runs.append(config | {"depth": DEPTH, "seed": 0, "test_images": size.test_images})
+    for seed in range(size.seeds):
         config = {"name": f"images_{DEEP}_layers_seed{seed}", "measured": "images", "dataset": "mnist"}
         config |= {"activation": "relu", "scheme": "he", "depth": DEEP, "seed": seed}
-        runs.append(config | {"test_images": size["test_images"]})
+        runs.append(config | {"test_images": size.test_images})
     return runs
 
 

@@ -19,6 +19,7 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 # isort: split
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,27 +45,43 @@ EPSILONS = [1e-12, 1e-16]  # of Adam, beside its default, 1e-8: what a gradient 
 COLLAPSED_R2 = 0.01  # primary definition: the network explains less than 1% of the target's variance
 THRESHOLDS = np.logspace(-8, 0, 33)  # on the output's range, relative to the target's
 MAP_WIDTHS, MAP_HIDDEN = range(1, 11), 40
-PRESETS: dict[str, Any] = {
-    "full": {
-        "networks": NETWORKS,
-        "epochs": 100,
-        "seeds": 3,
-        "map_networks": 1_000_000,
-        "rai_networks": 100_000,
-        "slopes": [0.001, 0.003, 0.03, 0.1, 0.3],
-        "widths": [3, 4, 5, 10],
-        "long": 1000,
-    },
-    "quick": {
-        "networks": 100,
-        "epochs": 5,
-        "seeds": 1,
-        "map_networks": 10_000,
-        "rai_networks": 1000,
-        "slopes": [0.1],
-        "widths": [5],
-        "long": 10,
-    },
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What the quick preset takes less of."""
+
+    networks: int
+    epochs: int
+    seeds: int
+    map_networks: int
+    rai_networks: int
+    slopes: list[float]
+    widths: list[int]
+    long: int
+
+
+PRESETS = {
+    "full": Preset(
+        networks=NETWORKS,
+        epochs=100,
+        seeds=3,
+        map_networks=1_000_000,
+        rai_networks=100_000,
+        slopes=[0.001, 0.003, 0.03, 0.1, 0.3],
+        widths=[3, 4, 5, 10],
+        long=1000,
+    ),
+    "quick": Preset(
+        networks=100,
+        epochs=5,
+        seeds=1,
+        map_networks=10_000,
+        rai_networks=1000,
+        slopes=[0.1],
+        widths=[5],
+        long=10,
+    ),
 }
 FLAT = 1e-3  # of the target's range, on one side of zero: far below what a fitting network has there
 WORTH_COMPILING = 20_000  # networks x epochs beyond which compilation (about 20 s) pays
@@ -84,10 +101,10 @@ def configs(preset: str) -> list[dict]:
         "loss": "mse",
         "optimizer": "adam",
         "learning_rate": LEARNING_RATE,
-        "epochs": size["epochs"],
+        "epochs": size.epochs,
         "batch_size": BATCH_SIZE,
         "points": POINTS,
-        "networks": size["networks"],
+        "networks": size.networks,
         "seed": 0,
     }
     variations: dict[str, dict] = {
@@ -98,31 +115,31 @@ def configs(preset: str) -> list[dict]:
         "adam 0.01": {"learning_rate": 0.01},
         "glorot": {"initialization": "glorot"},
         "pytorch": {"initialization": "pytorch"},
-        **{f"width {width}": {"width": width} for width in size["widths"]},
+        **{f"width {width}": {"width": width} for width in size.widths},
         "rai": {"initialization": "rai"},
     }
     runs = []
     for hidden in (HIDDEN, HIDDEN_TOO):
         for name, slope in (("relu", 0.0), ("leaky", SLOPE)):
-            for seed in range(size["seeds"]):
+            for seed in range(size.seeds):
                 change = {"hidden": hidden, "slope": slope, "seed": seed}
                 runs.append({"name": f"{name}_{hidden}_hidden_seed{seed}", **main, **change})
     for variation, change in variations.items():
         runs.append({"name": f"relu_{variation}", **main, "variation": variation, **change})
-    for slope in size["slopes"]:
+    for slope in size.slopes:
         runs.append({"name": f"slope_{slope:g}", **main, "variation": f"slope {slope:g}", "slope": slope})
     leaky = {**main, "slope": SLOPE}
     for epsilon in EPSILONS:
         name = f"leaky_epsilon_{epsilon:g}"
         runs.append({"name": name, **leaky, "variation": f"leaky, epsilon {epsilon:g}", "epsilon": epsilon})
-    runs.append({"name": "leaky_long", **leaky, "variation": "leaky, long", "epochs": size["long"]})
-    for seed in range(size["seeds"]):
+    runs.append({"name": "leaky_long", **leaky, "variation": "leaky, long", "epochs": size.long})
+    for seed in range(size.seeds):
         runs.append({"name": f"birth_seed{seed}", **main, "kind": "birth", "epochs": 0, "seed": seed})
     for hidden in (HIDDEN, HIDDEN_TOO):
-        born = {"initialization": "rai", "epochs": 0, "networks": size["rai_networks"], "hidden": hidden}
+        born = {"initialization": "rai", "epochs": 0, "networks": size.rai_networks, "hidden": hidden}
         runs.append({"name": f"rai_born_{hidden}_hidden", **main, "variation": "rai born", **born})
     for width in MAP_WIDTHS:
-        networks = size["map_networks"]
+        networks = size.map_networks
         born = {"kind": "born_dead", "width": width, "hidden": MAP_HIDDEN, "networks": networks, "seed": 0}
         runs.append({"name": f"born_dead_width_{width}", **born})
     return runs

@@ -22,6 +22,7 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 # isort: split
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,28 +79,44 @@ COMMON_RATE = 0.03  # at which all variants train: what they do to the units is 
 PADDING = 2  # 28 x 28 -> 32 x 32, as LeCun et al. (1998)
 WATCHED = 10_000  # training images on which the training loss is measured after each epoch
 MEASURED = 1000  # validation images on which the layers' statistics are measured
-PRESETS: dict[str, Any] = {
-    "full": {
-        "loaded": 60_000,
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What the quick preset takes less of."""
+
+    loaded: int
+    images: dict[int, int]
+    seeds: int
+    few_seeds: int
+    rates: list[float]
+    beyond: list[float]
+    long_epochs: int
+    long_seeds: int
+
+
+PRESETS = {
+    "full": Preset(
+        loaded=60_000,
         # How many training images, and for how many epochs: fewer images need more epochs for enough updates.
-        "images": {55_000: 20, 5500: 80, 550: 400},
-        "seeds": 5,
-        "few_seeds": 3,
-        "rates": [0.01, 0.03, 0.1, 0.3],
-        "beyond": [0.003, 1.0],  # tried where the best rate is the least, or the greatest, of the grid
-        "long_epochs": 40,  # dropout may need more epochs than the others
-        "long_seeds": 3,
-    },
-    "quick": {
-        "loaded": 900,
-        "images": {600: 2, 200: 2},
-        "seeds": 2,
-        "few_seeds": 2,
-        "rates": [0.03],
-        "beyond": [],
-        "long_epochs": 3,
-        "long_seeds": 1,
-    },
+        images={55_000: 20, 5500: 80, 550: 400},
+        seeds=5,
+        few_seeds=3,
+        rates=[0.01, 0.03, 0.1, 0.3],
+        beyond=[0.003, 1.0],  # tried where the best rate is the least, or the greatest, of the grid
+        long_epochs=40,  # dropout may need more epochs than the others
+        long_seeds=3,
+    ),
+    "quick": Preset(
+        loaded=900,
+        images={600: 2, 200: 2},
+        seeds=2,
+        few_seeds=2,
+        rates=[0.03],
+        beyond=[],
+        long_epochs=3,
+        long_seeds=1,
+    ),
 }
 
 
@@ -108,7 +125,7 @@ def one_run(preset: str, variant: str, rate: float, images: int, epochs: int, se
     return {
         "name": f"{variant}_{images}images_rate{rate:g}_{epochs}epochs_seed{seed}",
         "dataset": "mnist",
-        "loaded": PRESETS[preset]["loaded"],
+        "loaded": PRESETS[preset].loaded,
         "variant": variant,
         "learning_rate": rate,
         "images": images,
@@ -121,14 +138,14 @@ def one_run(preset: str, variant: str, rate: float, images: int, epochs: int, se
 def configs(preset: str) -> list[dict]:
     """Return the runs that depend on no others: the common rate with every seed, the grid of rates with the first."""
     size = PRESETS[preset]
-    most = max(size["images"])
-    epochs = size["images"][most]
+    most = max(size.images)
+    epochs = size.images[most]
     runs = []
-    for seed in range(size["seeds"]):
+    for seed in range(size.seeds):
         for variant in CHOICES:
             runs.append(one_run(preset, variant, COMMON_RATE, most, epochs, seed))
-    for images, epochs in size["images"].items():
-        for rate in size["rates"]:
+    for images, epochs in size.images.items():
+        for rate in size.rates:
             for variant in CHOICES if images == most else VARIANTS:
                 if (images, rate) != (most, COMMON_RATE):
                     runs.append(one_run(preset, variant, rate, images, epochs, seed=0))
@@ -141,8 +158,8 @@ def beyond_configs(frame: pd.DataFrame, options: Options) -> list[dict]:
     `frame`: the runs of `configs`.
     """
     size, runs = PRESETS[options.preset], []
-    beyond = dict(zip((size["rates"][0], size["rates"][-1]), size["beyond"], strict=False))
-    for images, epochs in size["images"].items():
+    beyond = dict(zip((size.rates[0], size.rates[-1]), size.beyond, strict=False))
+    for images, epochs in size.images.items():
         for variant, rate in summary.best_rates(frame, images, epochs, seeds=[0]).items():
             if rate in beyond:
                 runs.append(one_run(options.preset, variant, beyond[rate], images, epochs, seed=0))
@@ -155,9 +172,9 @@ def repeated_configs(frame: pd.DataFrame, options: Options) -> list[dict]:
     `frame`: the runs of `configs` and `beyond_configs`.
     """
     size, runs = PRESETS[options.preset], []
-    most = max(size["images"])
-    for images, epochs in size["images"].items():
-        seeds = size["seeds" if images == most else "few_seeds"]
+    most = max(size.images)
+    for images, epochs in size.images.items():
+        seeds = size.seeds if images == most else size.few_seeds
         for variant, rate in summary.best_rates(frame, images, epochs, seeds=[0]).items():
             if (images, rate) != (most, COMMON_RATE):  # which all seeds have already
                 runs += [one_run(options.preset, variant, rate, images, epochs, seed) for seed in range(1, seeds)]
@@ -167,12 +184,12 @@ def repeated_configs(frame: pd.DataFrame, options: Options) -> list[dict]:
 def long_configs(frame: pd.DataFrame, options: Options) -> list[dict]:
     """Return longer runs at each variant's own rate: is dropout not trained long enough? `frame`: all other runs."""
     size, runs = PRESETS[options.preset], []
-    most = max(size["images"])
-    epochs = size["images"][most]
-    rates = summary.best_rates(frame, most, epochs, range(size["seeds"]))
-    for seed in range(size["long_seeds"]):
+    most = max(size.images)
+    epochs = size.images[most]
+    rates = summary.best_rates(frame, most, epochs, range(size.seeds))
+    for seed in range(size.long_seeds):
         for variant in LONG:
-            runs.append(one_run(options.preset, variant, rates[variant], most, size["long_epochs"], seed))
+            runs.append(one_run(options.preset, variant, rates[variant], most, size.long_epochs, seed))
     return runs
 
 

@@ -14,7 +14,7 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 # isort: split
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -27,12 +27,21 @@ from utils.runs import sweep
 STEM = "p4_1_fashion_mnist"
 CLASSES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 SHOWN = [1, 7, 8]  # the three classes of which three images are shown: clearly different things
-PRESETS: dict[str, Any] = {"full": {"images": 60_000}, "quick": {"images": 1000}}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What the quick preset takes less of."""
+
+    images: int
+
+
+PRESETS = {"full": Preset(images=60_000), "quick": Preset(images=1000)}
 
 
 def configs(preset: str) -> list[dict]:
     """Return the one run."""
-    return [{"name": preset, "dataset": "fashion_mnist", "images": PRESETS[preset]["images"], "seed": 0}]
+    return [{"name": preset, "dataset": "fashion_mnist", "images": PRESETS[preset].images, "seed": 0}]
 
 
 def run(config: dict, options: Options = DEFAULTS) -> dict:

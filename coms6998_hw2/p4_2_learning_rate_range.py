@@ -20,7 +20,7 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 # isort: split
 
 import math
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -60,28 +60,44 @@ LOWEST, HIGHEST, RANGE_EPOCHS = 1e-10, 1e1, 3  # the range test's, as in the pos
 LR_MIN, LR_MAX = 2e-5, 0.01
 GUESSING = math.log(10)  # the loss of one who knows nothing; a final loss of more than twice that has diverged
 SEEDS = {"candidate": 1, "continuous": 3}  # how many are recorded: the range is read off the range tests
-PRESETS: dict[str, Any] = {
-    "full": {
-        "seeds": SEEDS,
-        "rates": RATES.tolist(),
-        "epochs": EPOCHS,
-        "lowest": LOWEST,
-        "images": 60_000,
-        "batch_size": BATCH_SIZE,
-        "range": (LR_MIN, LR_MAX),
-        "network": {},
-    },
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What the quick preset takes less of."""
+
+    seeds: dict[str, int]
+    rates: list[float]
+    epochs: int
+    lowest: float
+    images: int
+    batch_size: int
+    range: tuple[float, float]
+    network: dict
+
+
+PRESETS = {
+    "full": Preset(
+        seeds=SEEDS,
+        rates=RATES.tolist(),
+        epochs=EPOCHS,
+        lowest=LOWEST,
+        images=60_000,
+        batch_size=BATCH_SIZE,
+        range=(LR_MIN, LR_MAX),
+        network={},
+    ),
     # Smaller batches: as many images make more updates.
-    "quick": {
-        "seeds": dict.fromkeys(SEEDS, 1),
-        "rates": [1e-6, 1e-4, 3e-3, 3e-2],
-        "epochs": 2,
-        "lowest": 1e-6,
-        "images": 300,
-        "batch_size": 8,
-        "range": (1e-4, 1e-2),  # so few updates need not show a fall to read it off
-        "network": QUICK_NETWORK,
-    },
+    "quick": Preset(
+        seeds=dict.fromkeys(SEEDS, 1),
+        rates=[1e-6, 1e-4, 3e-3, 3e-2],
+        epochs=2,
+        lowest=1e-6,
+        images=300,
+        batch_size=8,
+        range=(1e-4, 1e-2),  # so few updates need not show a fall to read it off
+        network=QUICK_NETWORK,
+    ),
 }
 
 
@@ -90,18 +106,18 @@ def configs(preset: str) -> list[dict]:
     size = PRESETS[preset]
     base = {
         "dataset": "fashion_mnist",
-        "images": size["images"],
-        "batch_size": size["batch_size"],
+        "images": size.images,
+        "batch_size": size.batch_size,
         "precision": "fastest",
-        **size["network"],
+        **size.network,
     }
     runs = []
-    for seed in range(size["seeds"]["candidate"]):
-        for rate in size["rates"]:
-            choices = {"learning_rate": rate, "epochs": size["epochs"], "seed": seed}
+    for seed in range(size.seeds["candidate"]):
+        for rate in size.rates:
+            choices = {"learning_rate": rate, "epochs": size.epochs, "seed": seed}
             runs.append({"name": f"rate{rate:.2e}_seed{seed}", "part": "candidate", **base, **choices})
-    for seed in range(size["seeds"]["continuous"]):
-        choices = {"lowest": size["lowest"], "highest": HIGHEST, "epochs": RANGE_EPOCHS, "seed": seed}
+    for seed in range(size.seeds["continuous"]):
+        choices = {"lowest": size.lowest, "highest": HIGHEST, "epochs": RANGE_EPOCHS, "seed": seed}
         runs.append({"name": f"continuous_seed{seed}", "part": "continuous", **base, **choices})
     return runs
 
@@ -241,7 +257,7 @@ def main(argv: list[str] | None = None) -> None:
     options = parse_args(__doc__, argv)
     frame = sweep(STEM, run, configs(options.preset), options)
     try:
-        summary = summarise(frame, PRESETS[options.preset]["range"])
+        summary = summarise(frame, PRESETS[options.preset].range)
     except ValueError as error:
         sys.exit(f"{STEM}: {error}; lr_min and lr_max cannot be read off.")
     plotting.save(draw(frame, summary), STEM, options, frame.dataset.iloc[0])

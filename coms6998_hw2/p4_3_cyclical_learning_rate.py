@@ -21,6 +21,7 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 # isort: split
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -60,23 +61,37 @@ ARMS = {  # the label, the color and the line of each
     "constant_lr_max": (f"constant, {plotting.LR_MAX}", plotting.VERMILION, ":"),
     "constant_lr_min": (f"constant, {plotting.LR_MIN}", plotting.BLACK, (0, (6, 2, 1, 2, 1, 2))),
 }
-PRESETS: dict[str, Any] = {
-    "full": {
-        "seeds": SEEDS,
-        "step_epochs": STEP_EPOCHS,
-        "long_step_epochs": LONG_STEP_EPOCHS,
-        "images": 60_000,
-        "batch_size": BATCH_SIZE,
-        "network": {},
-    },
-    "quick": {
-        "seeds": 1,
-        "step_epochs": 1,
-        "long_step_epochs": 2,
-        "images": 100,
-        "batch_size": 16,
-        "network": QUICK_NETWORK,
-    },
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What the quick preset takes less of."""
+
+    seeds: int
+    step_epochs: int
+    long_step_epochs: int
+    images: int
+    batch_size: int
+    network: dict
+
+
+PRESETS = {
+    "full": Preset(
+        seeds=SEEDS,
+        step_epochs=STEP_EPOCHS,
+        long_step_epochs=LONG_STEP_EPOCHS,
+        images=60_000,
+        batch_size=BATCH_SIZE,
+        network={},
+    ),
+    "quick": Preset(
+        seeds=1,
+        step_epochs=1,
+        long_step_epochs=2,
+        images=100,
+        batch_size=16,
+        network=QUICK_NETWORK,
+    ),
 }
 
 
@@ -84,24 +99,24 @@ def configs(preset: str, lr_min: float, lr_max: float) -> list[dict]:
     """Return the runs: every arm with every seed, then the decaying cycle once in the post's length."""
     size, runs = PRESETS[preset], []
     for arm in ARMS:
-        for seed in range(size["seeds"]):
+        for seed in range(size.seeds):
             config = {
                 "name": f"{arm}_seed{seed}",
                 "dataset": DATASET,
-                "images": size["images"],
-                "batch_size": size["batch_size"],
+                "images": size.images,
+                "batch_size": size.batch_size,
                 "precision": "fastest",
-                **size["network"],
+                **size.network,
                 "arm": arm,
                 "lr_min": lr_min,
                 "lr_max": lr_max,
                 "gamma": GAMMA if arm == "cyclical" else 1.0,
-                "step_epochs": size["step_epochs"],
-                "epochs": 2 * size["step_epochs"] * CYCLES,
+                "step_epochs": size.step_epochs,
+                "epochs": 2 * size.step_epochs * CYCLES,
                 "seed": seed,
             }
             runs.append(config)
-    long_step = size["long_step_epochs"]
+    long_step = size.long_step_epochs
     epochs = 2 * long_step * CYCLES
     long = {"name": f"cyclical_{epochs}_epochs_seed0", "step_epochs": long_step, "epochs": epochs}
     return [*runs, {**runs[0], **long}]  # the first is the decaying cycle's, of seed 0

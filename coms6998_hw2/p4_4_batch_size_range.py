@@ -21,7 +21,7 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 # isort: split
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -55,27 +55,43 @@ LAST_SHARE = 0.2  # of the updates at which sizes are compared: the loss is the 
 # later reading invalidates its runs. A test says that seed 0 still reads them.
 B_MIN, B_MAX = 64, 2048
 SEEDS = 3  # how many of each part are recorded
-PRESETS: dict[str, Any] = {
-    "full": {
-        "seeds": SEEDS,
-        "sizes": BATCH_SIZES,
-        "micro_batch": MICRO_BATCH,
-        "epochs": EPOCHS,
-        "images": 60_000,
-        "noise_steps": NOISE_STEPS,
-        "range": (B_MIN, B_MAX),
-        "network": {},
-    },
-    "quick": {
-        "seeds": 1,
-        "sizes": [8, 16, 32, 64],
-        "micro_batch": 8,
-        "epochs": 2,
-        "images": 150,
-        "noise_steps": 2,
-        "range": (8, 64),  # so few updates need not show a rise to read it off
-        "network": QUICK_NETWORK,
-    },
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What the quick preset takes less of."""
+
+    seeds: int
+    sizes: list[int]
+    micro_batch: int
+    epochs: int
+    images: int
+    noise_steps: int
+    range: tuple[int, int]
+    network: dict
+
+
+PRESETS = {
+    "full": Preset(
+        seeds=SEEDS,
+        sizes=BATCH_SIZES,
+        micro_batch=MICRO_BATCH,
+        epochs=EPOCHS,
+        images=60_000,
+        noise_steps=NOISE_STEPS,
+        range=(B_MIN, B_MAX),
+        network={},
+    ),
+    "quick": Preset(
+        seeds=1,
+        sizes=[8, 16, 32, 64],
+        micro_batch=8,
+        epochs=2,
+        images=150,
+        noise_steps=2,
+        range=(8, 64),  # so few updates need not show a rise to read it off
+        network=QUICK_NETWORK,
+    ),
 }
 
 
@@ -84,18 +100,18 @@ def configs(preset: str, lr_min: float) -> list[dict]:
     size = PRESETS[preset]
     base = {
         "dataset": DATASET,
-        "images": size["images"],
+        "images": size.images,
         "precision": "fastest",
-        "epochs": size["epochs"],
-        "micro_batch": size["micro_batch"],
+        "epochs": size.epochs,
+        "micro_batch": size.micro_batch,
         "learning_rate": lr_min,
-        **size["network"],
+        **size.network,
     }
     runs = []
-    ends = {"smallest": size["sizes"][0], "largest": size["sizes"][-1]}
-    measured = {"batch_size": size["micro_batch"], "steps": size["noise_steps"]}
-    for seed in range(size["seeds"]):
-        for batch_size in size["sizes"]:
+    ends = {"smallest": size.sizes[0], "largest": size.sizes[-1]}
+    measured = {"batch_size": size.micro_batch, "steps": size.noise_steps}
+    for seed in range(size.seeds):
+        for batch_size in size.sizes:
             name = f"batch{batch_size}_seed{seed}"
             runs.append({"name": name, "part": "candidate", **base, "batch_size": batch_size, "seed": seed})
         runs.append({"name": f"range_seed{seed}", "part": "range", **base, **ends, "seed": seed})
@@ -242,7 +258,7 @@ def main(argv: list[str] | None = None) -> None:
     rate_summary = read_summary(RANGE_STEM, options, usable_name(DATASET, options), keys)
     frame = sweep(STEM, run, configs(options.preset, rate_summary["lr_min"]), options)
     try:
-        summary = summarise(frame, rate_summary, PRESETS[options.preset]["range"])
+        summary = summarise(frame, rate_summary, PRESETS[options.preset].range)
     except ValueError as error:
         sys.exit(f"{STEM}: {error}; nothing drawn.")
     dataset, protocol = frame.dataset.iloc[0], summary["protocol"]

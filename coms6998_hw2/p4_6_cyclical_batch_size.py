@@ -21,6 +21,7 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 # isort: split
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,9 +95,20 @@ SEEDS = {
 }
 # Of question 4.3's protocol, whose runs are read; all but the last also stand in the configs here.
 SHARED = ("images", "epochs", "lr_min", "lr_max", "gamma", "batch_size", "step_epochs")
-PRESETS: dict[str, Any] = {
-    "full": {"seeds": SEEDS, "micro_batch": MICRO_BATCH, "network": {}},
-    "quick": {"seeds": dict.fromkeys(SEEDS, 1), "micro_batch": 8, "network": QUICK_NETWORK},
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What the quick preset takes less of."""
+
+    seeds: dict[str, int]
+    micro_batch: int
+    network: dict
+
+
+PRESETS = {
+    "full": Preset(seeds=SEEDS, micro_batch=MICRO_BATCH, network={}),
+    "quick": Preset(seeds=dict.fromkeys(SEEDS, 1), micro_batch=8, network=QUICK_NETWORK),
 }
 # Whose accuracies and losses are compared, seed by seed.
 PAIRS = [
@@ -113,12 +125,12 @@ PAIRS = [
 def configs(preset: str, rate_policy: dict, b_min: int, b_max: int) -> list[dict]:
     """Return the runs, every arm but question 4.3's with every seed; `rate_policy`: the protocol of that question."""
     size, runs = PRESETS[preset], []
-    common = {"dataset": DATASET, "precision": "fastest", "micro_batch": size["micro_batch"], **size["network"]}
+    common = {"dataset": DATASET, "precision": "fastest", "micro_batch": size.micro_batch, **size.network}
     common |= {"b_min": b_min, "b_max": b_max, "cycle_epochs": 2 * rate_policy["step_epochs"]}
     # As in question 4.3; its batch size is that of the squeezed rate.
     common |= {key: rate_policy[key] for key in SHARED if key != "step_epochs"}
-    for seed in range(max(size["seeds"].values())):
-        for arm, seeds in size["seeds"].items():
+    for seed in range(max(size.seeds.values())):
+        for arm, seeds in size.seeds.items():
             if seed < seeds:
                 runs.append({"name": f"{arm}_seed{seed}", "arm": arm, **common, "seed": seed})
     return runs

@@ -19,6 +19,7 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 # isort: split
 
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -45,9 +46,21 @@ SCALED = ("output", "dx", "dgamma", "dbeta")
 QUANTITIES = {"batch": SCALED, "layer": SCALED, "weight": ("output", "dx", "dv", "dg")}
 DTYPE_COLORS = dict(zip(DTYPES, (plotting.PURPLE, plotting.ORANGE), strict=True))
 EQUAL = 1e-17  # in the figure, where two numbers are equal to the last bit
-PRESETS: dict[str, Any] = {
-    "full": {"shapes": list(SHAPES), "inputs": list(INPUTS), "seeds": 3, "steps": 300},
-    "quick": {"shapes": ["dense", "convolution"], "inputs": ["standard"], "seeds": 1, "steps": 6},
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What the quick preset takes less of."""
+
+    shapes: list[str]
+    inputs: list[str]
+    seeds: int
+    steps: int
+
+
+PRESETS = {
+    "full": Preset(shapes=list(SHAPES), inputs=list(INPUTS), seeds=3, steps=300),
+    "quick": Preset(shapes=["dense", "convolution"], inputs=["standard"], seeds=1, steps=6),
 }
 
 
@@ -58,9 +71,9 @@ def configs(preset: str) -> list[dict]:
     for norm in TWINS:
         for dtype in DTYPES:
             which = {"norm": norm, "dtype": dtype, "seed": 0}
-            cases = {"shapes": size["shapes"], "inputs": size["inputs"], "seeds": size["seeds"]}
+            cases = {"shapes": size.shapes, "inputs": size.inputs, "seeds": size.seeds}
             runs.append({"name": f"gradients_{norm}_{dtype}", "kind": "gradients", **which, **cases})
-            path = {**which, "steps": size["steps"]}
+            path = {**which, "steps": size.steps}
             runs.append({"name": f"trajectory_{norm}_{dtype}", "kind": "trajectory", **path})
             runs.append({"name": f"control_{norm}_{dtype}", "kind": "control", **path})
         single = {"norm": norm, "dtype": "float32", "seed": 0, **cases}

@@ -21,6 +21,7 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 # isort: split
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -51,37 +52,58 @@ DEPTHS = [0, 5, 10, 20]  # further affine layers
 DEPTH_RATES = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0]
 SGD_MOMENTUM = 0.9  # of the public solutions that the report sets beside ours
 WATCHED = 1000  # validation images on which the ReLUs' inputs are looked at
-PRESETS: dict[str, Any] = {
-    "full": {
-        "seeds": 5,
-        "epochs": EPOCHS,
-        "tuned_epochs": 10,
-        "rates": RATES,
-        "batch_sizes": BATCH_SIZES,
-        "batch_size_seeds": 3,
-        "small_batch_seeds": 10,
-        "momentum_seeds": 3,
-        "depths": DEPTHS,
-        "depth_rates": DEPTH_RATES,
-        "depth_seeds": 3,
-        "gradient_batches": 100,
-        "images": 60_000,
-    },
-    "quick": {
-        "seeds": 1,
-        "epochs": 1,
-        "tuned_epochs": 1,
-        "rates": [0.01, 0.1],
-        "batch_sizes": [2, 4, 8, 64, 256],  # those that the report speaks of
-        "batch_size_seeds": 1,
-        "small_batch_seeds": 1,
-        "momentum_seeds": 1,
-        "depths": [0, 20],
-        "depth_rates": [0.01],
-        "depth_seeds": 1,
-        "gradient_batches": 2,
-        "images": 300,
-    },
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What the quick preset takes less of."""
+
+    seeds: int
+    epochs: int
+    tuned_epochs: int
+    rates: list[float]
+    batch_sizes: list[int]
+    batch_size_seeds: int
+    small_batch_seeds: int
+    momentum_seeds: int
+    depths: list[int]
+    depth_rates: list[float]
+    depth_seeds: int
+    gradient_batches: int
+    images: int
+
+
+PRESETS = {
+    "full": Preset(
+        seeds=5,
+        epochs=EPOCHS,
+        tuned_epochs=10,
+        rates=RATES,
+        batch_sizes=BATCH_SIZES,
+        batch_size_seeds=3,
+        small_batch_seeds=10,
+        momentum_seeds=3,
+        depths=DEPTHS,
+        depth_rates=DEPTH_RATES,
+        depth_seeds=3,
+        gradient_batches=100,
+        images=60_000,
+    ),
+    "quick": Preset(
+        seeds=1,
+        epochs=1,
+        tuned_epochs=1,
+        rates=[0.01, 0.1],
+        batch_sizes=[2, 4, 8, 64, 256],  # those that the report speaks of
+        batch_size_seeds=1,
+        small_batch_seeds=1,
+        momentum_seeds=1,
+        depths=[0, 20],
+        depth_rates=[0.01],
+        depth_seeds=1,
+        gradient_batches=2,
+        images=300,
+    ),
 }
 
 
@@ -93,8 +115,8 @@ def base_config(preset: str, dataset: str) -> dict:
         "position": "before",
         "learning_rate": LEARNING_RATE,
         "batch_size": BATCH_SIZE,
-        "epochs": PRESETS[preset]["epochs"],
-        "images": min(PRESETS[preset]["images"], DATASETS[dataset][0]),
+        "epochs": PRESETS[preset].epochs,
+        "images": min(PRESETS[preset].images, DATASETS[dataset][0]),
         "seed": 0,
     }
 
@@ -103,19 +125,19 @@ def configs(preset: str, dataset: str = "fashion_mnist") -> list[dict]:
     """Return the runs that depend on no others: the provided step, the grids of steps, batch sizes, depths."""
     size, base = PRESETS[preset], base_config(preset, dataset)
     runs = []
-    for seed in range(size["seeds"]):
+    for seed in range(size.seeds):
         for name, (_, _, _, mode, change, part) in (VARIANTS | OF_LIBRARIES).items():
             runs.append({"name": f"{name}_seed{seed}", "part": part, **base, "mode": mode, **change, "seed": seed})
     for variant in VARIANTS:
-        for rate in size["rates"]:
+        for rate in size.rates:
             runs.append(tuned_config(base, preset, variant, rate, seed=0))
-    for seed in range(size["momentum_seeds"]):
+    for seed in range(size.momentum_seeds):
         for mode in NORMALIZATIONS:
             descent = {"sgd_momentum": SGD_MOMENTUM, "mode": mode, "seed": seed}
             runs.append({"name": f"{mode}_sgd_momentum_seed{seed}", "part": "sgd momentum", **base, **descent})
     for mode in ("batch", "layer"):
-        for batch_size in sorted(set(size["batch_sizes"]) - {1}):
-            probe = {"mode": mode, "batch_size": batch_size, "batches": size["gradient_batches"], "epochs": 0}
+        for batch_size in sorted(set(size.batch_sizes) - {1}):
+            probe = {"mode": mode, "batch_size": batch_size, "batches": size.gradient_batches, "epochs": 0}
             runs.append({"name": f"{mode}_gradient_batch{batch_size}", "part": "gradient", **base, **probe})
     return runs + batch_size_configs(preset, dataset) + depth_configs(preset, dataset)
 
@@ -129,16 +151,16 @@ def batch_size_configs(preset: str, dataset: str) -> list[dict]:
     """
     size, base = PRESETS[preset], base_config(preset, dataset)
     runs = []
-    for batch_size in size["batch_sizes"]:
+    for batch_size in size.batch_sizes:
         for mode in NORMALIZATIONS:
             if mode == "batch" and batch_size == 1:
                 continue  # a dense batch norm of one example has no variance
             few = mode in ("batch", "layer") and batch_size in SMALL_BATCHES
-            for seed in range(size["small_batch_seeds" if few else "batch_size_seeds"]):
+            for seed in range(size.small_batch_seeds if few else size.batch_size_seeds):
                 change = {"mode": mode, "batch_size": batch_size, "epochs": 1, "seed": seed}
                 change["learning_rate"] = LEARNING_RATE * batch_size / BATCH_SIZE
                 plain = {"name": f"{mode}_batch{batch_size}_seed{seed}", "part": "batch size", **base, **change}
-                if mode != "batch" or batch_size in (BATCH_SIZE, max(size["batch_sizes"])):
+                if mode != "batch" or batch_size in (BATCH_SIZE, max(size.batch_sizes)):
                     runs.append(plain)
                 if mode == "batch" and batch_size != BATCH_SIZE:
                     name = f"{mode}_batch{batch_size}_momentum_seed{seed}"
@@ -151,9 +173,9 @@ def depth_configs(preset: str, dataset: str) -> list[dict]:
     """Return the grid of steps of networks with further affine layers, one epoch each."""
     size, base = PRESETS[preset], base_config(preset, dataset)
     runs = []
-    for depth in size["depths"]:
+    for depth in size.depths:
         for variant in (*NORMALIZATIONS, "weight_data_start"):
-            for rate in size["depth_rates"]:
+            for rate in size.depth_rates:
                 runs.append(depth_config(base, variant, depth, rate, seed=0))
     return runs
 
@@ -169,7 +191,7 @@ def tuned_config(base: dict, preset: str, variant: str, rate: float, seed: int) 
     """Return the run of the grid of learning rates for a variant, a rate and a seed."""
     mode, change, part = VARIANTS[variant].mode, VARIANTS[variant].change, VARIANTS[variant].part
     part = "tuned" if part == "protocol" else f"{part}, tuned"
-    choices = {"mode": mode, "learning_rate": rate, "epochs": PRESETS[preset]["tuned_epochs"], "seed": seed}
+    choices = {"mode": mode, "learning_rate": rate, "epochs": PRESETS[preset].tuned_epochs, "seed": seed}
     return {"name": f"{variant}_rate{rate:g}_seed{seed}", "part": part, **base, **choices, **change}
 
 
@@ -179,10 +201,10 @@ def repeated_configs(frame: pd.DataFrame, options: Options) -> list[dict]:
     size, base = PRESETS[preset], base_config(preset, str(options.dataset))
     grids = summary.with_variants(frame)
     tuned, deep = grids[grids.part.isin(summary.TUNED)], grids[grids.part == "depth"]
-    for seed in range(1, size["seeds"]):
+    for seed in range(1, size.seeds):
         for variant, rate in summary.best_steps(tuned).items():
             runs.append(tuned_config(base, preset, variant, rate, seed))
-    for seed in range(1, size["depth_seeds"]):
+    for seed in range(1, size.depth_seeds):
         for depth, rows in deep.groupby("further_layers"):
             for variant, rate in summary.best_steps(rows).items():
                 runs.append(depth_config(base, variant, int(depth), rate, seed))

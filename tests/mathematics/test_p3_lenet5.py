@@ -167,7 +167,7 @@ def test_every_run_of_the_protocol_is_there_once():
     assert len(set(names)) == len(names)
     for variant in p3.VARIANTS:
         for images, epochs, rates in ((55_000, 20, (p3.COMMON_RATE, 0.1)), (5500, 80, (0.1,)), (550, 400, (0.1,))):
-            for rate in p3.PRESETS["full"]["rates"]:
+            for rate in p3.PRESETS["full"].rates:
                 wanted = {"variant": variant, "learning_rate": rate, "images": images, "epochs": epochs}
                 seeds = {config["seed"] for config in configs if wanted.items() <= config.items()}
                 assert seeds == (set(range(5 if images == 55_000 else 3)) if rate in rates else {0})
