@@ -297,6 +297,7 @@ def summarise(frame: pd.DataFrame) -> dict:
         "deletion": summary.deletion(tuned),
         "places": summary.by_place(places, tuned, most, epochs),
         **summary.at_the_common_rate(common),
+        "interactions_holm": summary.interactions_after_holm({"own": tuned, "common": common}),
         "images": {
             str(images): summary.few_images(rows) for images, rows in frame[frame.images < most].groupby("images")
         },

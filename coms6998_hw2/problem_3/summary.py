@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from coms6998_hw2.problem_3 import layer_statistics
-from utils.intervals import mean_interval
+from utils.intervals import holm, mean_interval
 from utils.records import last
 
 PAIRS = [  # whose differences the report gives
@@ -155,11 +156,29 @@ def differences(test: dict) -> dict:
     "beyond_the_sum": what batch norm and dropout together change, in each order, beyond the sum of what each changes
     alone.
     """
-    alone = test["bn"] + test["dropout"] - test["none"]
-    numbers = {"beyond_the_sum": {both: mean_interval(test[both] - alone) for both in ("bn_dropout", "dropout_bn")}}
+    numbers = {"beyond_the_sum": {both: mean_interval(change) for both, change in interactions(test).items()}}
     for a, b in PAIRS:
         numbers[f"{a}_minus_{b}"] = mean_interval(test[a] - test[b])
     return numbers
+
+
+def interactions(test: dict) -> dict:
+    """Return, for both orders, what both change beyond the sum of what each changes alone, by seed."""
+    alone = test["bn"] + test["dropout"] - test["none"]
+    return {both: test[both] - alone for both in ("bn_dropout", "dropout_bn")}
+
+
+def interactions_after_holm(by_rate: dict[str, dict[str, pd.DataFrame]]) -> dict:
+    """Return the p values of the interactions at each choice of rates, corrected together (Holm 1979)."""
+    named, p_values = [], []
+    for choice, runs in by_rate.items():
+        for both, change in interactions({name: rows.test_accuracy for name, rows in runs.items()}).items():
+            named.append((choice, both))
+            p_values.append(stats.ttest_1samp(change.dropna(), 0).pvalue)
+    corrected: dict[str, dict] = {choice: {} for choice in by_rate}
+    for (choice, both), p in zip(named, holm(p_values), strict=True):
+        corrected[choice][both] = p
+    return corrected
 
 
 def final_validation(rows: pd.DataFrame) -> dict:

@@ -18,7 +18,7 @@ from coms6998_hw2.problem_3.layer_statistics import (
     variance_shift,
     without_units,
 )
-from coms6998_hw2.problem_3.summary import best_rates, by_place, deletion, differences
+from coms6998_hw2.problem_3.summary import best_rates, by_place, deletion, differences, interactions_after_holm
 from coms6998_hw2.trainer import Trainer, on_device
 from utils import data
 from utils.cli import ROOT, Options
@@ -234,6 +234,18 @@ def test_dropout_at_one_place_is_compared_at_its_own_rate_seed_by_seed():
     assert numbers["learning_rate"] == 0.1
     assert numbers["minus_bn"]["mean"] == pytest.approx(0.01) == numbers["minus_bn"]["high"]
     assert numbers["minus_bn_dropout"]["mean"] == pytest.approx(0.03)
+
+
+def test_the_interactions_p_values_are_corrected_for_their_number():
+    def runs(*beyond):
+        scores = {"none": [0.9] * 3, "bn": [0.92] * 3, "dropout": [0.89] * 3, "dropout_bn": [0.91, 0.93, 0.89]}
+        scores["bn_dropout"] = [0.91 + x for x in beyond]
+        return {name: pd.DataFrame({"test_accuracy": score}) for name, score in scores.items()}
+
+    corrected = interactions_after_holm({"own": runs(0.01, 0.02, 0.03), "common": runs(0.01, -0.02, 0.03)})
+    # 1, 2 and 3 points: t = 3.46 with 2 degrees, p = 0.0742, the least of four
+    assert corrected["own"]["bn_dropout"] == pytest.approx(4 * 0.0742, abs=4e-4)
+    assert corrected["own"]["dropout_bn"] == corrected["common"]["dropout_bn"] == 1
 
 
 def test_with_few_images_fewer_epochs_are_evaluated_and_the_last_always(dataset):
