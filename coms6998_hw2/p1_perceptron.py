@@ -327,23 +327,30 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     ends = {"xlim": (0.88, 1), "ylim": (0.88, 1), "xticks": [0.9, 1], "yticks": [0.9, 1]}
     corner = points.inset_axes((0.17, 0.68, 0.28, 0.28), **ends)
     corner.tick_params(labelsize=5, pad=1)
-    styles = {"perceptron": "-", "maximum margin": "-", "hinge": "--"}  # the last two nearly coincide: the hinge on top
+    # The last two nearly coincide: the hinge is drawn on top of a broad band.
+    styles: dict[str, dict[str, Any]] = {
+        "perceptron": {"linestyle": "-"},
+        "maximum margin": {"linestyle": "-", "linewidth": 3, "alpha": 0.4},
+        "hinge": {"linestyle": "--"},
+    }
+    markers = {"perceptron": "o", "hinge": "s"}
     for ax in (points, corner):
         ax.plot([0, 1], [0, 1], color=plotting.BLACK, linestyle=":", label="true line")
         for criterion, style in styles.items():
             w = main.w[criterion]
-            ax.plot([0, 1], [0, -w[0] / w[1]], style, color=COLORS[criterion], label=LABELS[criterion])
+            ax.plot([0, 1], [0, -w[0] / w[1]], **style, color=COLORS[criterion], label=LABELS[criterion])
     for chosen, marker in ((x[y > 0], "+"), (x[y < 0], "_")):
         points.scatter(*chosen.T, marker=marker, color=plotting.BLACK, linewidth=1, s=18, clip_on=False)
     points.indicate_inset_zoom(corner, edgecolor="0.4")
     points.set(xlabel="$x_1$", ylabel="$x_2$", xlim=(0, 1), ylim=(0, 1), aspect="equal")
     for criterion, curve in summary["by_pass"].items():
-        drawn: dict[str, Any] = {"color": COLORS[criterion], "linestyle": styles[criterion], "marker": "o"}
+        drawn: dict[str, Any] = {"color": COLORS[criterion], "marker": markers[criterion], **styles[criterion]}
         low, mean, high = plotting.bounds(curve["accuracy"])
         error.plot(curve["passes"], 1 - mean, **drawn)
         error.fill_between(curve["passes"], 1 - high, 1 - low, color=COLORS[criterion], alpha=0.2, linewidth=0)
         far.plot(curve["passes"], curve["far_share"], **drawn)
-    error.axhline(1 - summary["maximum margin"]["accuracy"]["mean"], color=COLORS["maximum margin"], linewidth=0.8)
+    least = 1 - summary["maximum margin"]["accuracy"]["mean"]
+    error.axhline(least, color=COLORS["maximum margin"], **styles["maximum margin"])
     error.set(xscale="log", yscale="log", xlabel="passes", ylabel="test error")
     plotting.in_ones_twos_and_fives(error.yaxis)
     plotting.in_percent(error.yaxis, 0)
@@ -352,7 +359,8 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     sizes = [int(n) for n in summary["sizes"]]
     for criterion in CRITERIA:
         intervals = [numbers[criterion]["disagreement"] for numbers in summary["sizes"].values()]
-        plotting.show_interval(disagreement, sizes, intervals, COLORS[criterion], ls=styles[criterion], marker="o")
+        style = {**styles[criterion], "marker": markers[criterion]}
+        plotting.show_interval(disagreement, sizes, intervals, COLORS[criterion], **style)
     disagreement.set(xscale="log", yscale="log", xlabel="training points", ylabel="share of test classes changed")
     plotting.label_panels(axes)
     figure.legend(*points.get_legend_handles_labels(), loc="outside lower center", ncols=4)

@@ -220,9 +220,12 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     left, right = axes[0]
     reached = [row for row in summary["candidates"] if row["loss"]["n"] > 0]
     rates = [row["rate"] for row in reached]
-    plotting.show_interval(left, rates, [row["loss"] for row in reached], plotting.BLUE, "as trained on", marker=".")
+    plotting.show_interval(
+        left, rates, [row["loss"] for row in reached], plotting.BLUE, "as trained on", marker="o", markersize=3
+    )
     evaluated = [row["evaluation_loss"] for row in reached]
-    plotting.show_interval(left, rates, evaluated, plotting.ORANGE, "in evaluation mode", marker=".")
+    style = {"linestyle": "--", "marker": "s", "markersize": 3}
+    plotting.show_interval(left, rates, evaluated, plotting.ORANGE, "in evaluation", **style)
     diverged = [row["rate"] for row in summary["candidates"] if row["diverged"]]
     if diverged:
         at_the_top = left.get_xaxis_transform()
@@ -233,7 +236,14 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
         if number == 0:
             keras = running_mean_of_epoch(losses, len(losses) // RANGE_EPOCHS)
             right.plot(test.rates[::4], losses[::4], ".", color="0.8", markersize=1, label="every fourth update")
-            right.plot(test.rates, keras, color=plotting.PURPLE, linewidth=0.8, label="mean since the epoch began")
+            right.plot(
+                test.rates,
+                keras,
+                color=plotting.PURPLE,
+                linewidth=1.0,
+                linestyle="--",
+                label="mean since the epoch began",
+            )
         label = "debiased average" if number == 0 else None
         right.plot(
             test.rates, debiased_average(losses, smoothing(losses)), color=plotting.BLUE, linewidth=0.8, label=label
@@ -244,7 +254,7 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
         ax.set(xlabel="learning rate", xscale="log", ylim=(0, 1.6 * GUESSING))
         ax.legend(fontsize=6, loc="lower left")
     low, high = summary["candidates_reading"].values()
-    left.axvline(low, color="0.4", linestyle=":", label="the rule's reading of these")
+    left.axvline(low, color="0.4", linestyle=":", label="the rule's reading")
     left.axvline(high, color="0.4", linestyle=":")
     left.legend(fontsize=6, loc="lower left", frameon=True, edgecolor="none", framealpha=0.9)
     left.set_ylabel("training loss")

@@ -14,6 +14,7 @@ from utils.records import floats
 
 LABELS = {"relu": "ReLU", "leaky": "leaky ReLU (0.01)"}
 COLORS = {"relu": plotting.BLUE, "leaky": plotting.VERMILION}
+MARKERS = {"relu": "o", "leaky": "s"}
 FATES = {  # where a network ends: the label, the color and the hatch of each
     "collapsed": ("collapsed", plotting.BLACK, ""),
     "half": ("flat on one side", plotting.ORANGE, "///"),
@@ -40,8 +41,8 @@ def draw_epochs(ax: Axes, summary: dict) -> None:
         by_epoch = {int(epoch): shares for epoch, shares in summary[name]["epochs"].items() if epoch != "0"}
         for key, style in (("collapsed", "-"), ("constant", ":")):
             intervals = [shares[key] for shares in by_epoch.values()]
-            plotting.show_interval(ax, list(by_epoch), intervals, COLORS[name], linestyle=style, marker="o")
-        ax.plot([], [], color=COLORS[name], marker="o", label=label)
+            plotting.show_interval(ax, list(by_epoch), intervals, COLORS[name], linestyle=style, marker=MARKERS[name])
+        ax.plot([], [], color=COLORS[name], marker=MARKERS[name], label=label)
     ax.plot([], [], "-", color="0.4", label="$R^2 < 0.01$")
     ax.plot([], [], ":", color="0.4", label="exactly constant")
     ax.axhline(0.9, color=plotting.BLACK, linewidth=0.6, linestyle="--")
@@ -53,8 +54,8 @@ def draw_epochs(ax: Axes, summary: dict) -> None:
 
 def draw_thresholds(ax: Axes, summary: dict) -> None:
     """Draw the share of networks whose output's range is below a threshold, against the threshold."""
-    for name, label in LABELS.items():
-        ax.plot(summary["protocol"]["thresholds"], summary[name]["below"], color=COLORS[name], label=label)
+    for (name, label), line in zip(LABELS.items(), ("-", "--"), strict=True):
+        ax.plot(summary["protocol"]["thresholds"], summary[name]["below"], line, color=COLORS[name], label=label)
     ax.set(xlabel="threshold on the output's relative range", ylabel="fraction below", xscale="log", ylim=(0, 1.02))
     ax.legend(loc="center left")
 
@@ -62,11 +63,12 @@ def draw_thresholds(ax: Axes, summary: dict) -> None:
 def draw_depths(ax: Axes, summary: dict) -> None:
     """Draw the probability to be born dead against the number of hidden layers, with the theory's bounds."""
     _, layers = simulated(summary)
-    for width, color in ((2, plotting.BLUE), (3, plotting.VERMILION), (5, plotting.GREEN), (10, plotting.PURPLE)):
+    colors = (plotting.BLUE, plotting.VERMILION, plotting.GREEN, plotting.PURPLE)
+    for width, color, line in zip((2, 3, 5, 10), colors, ("-", "--", "-.", ":"), strict=True):
         low, high = np.array([summary["bounds"][f"{width}x{hidden}"] for hidden in layers]).T
         shares = [summary["born_dead"][f"{width}x{hidden}"]["fraction"] for hidden in layers]
         ax.fill_between(layers, low, high, color=color, alpha=0.25, linewidth=0)
-        ax.plot(layers, shares, color=color, label=f"width {width}")
+        ax.plot(layers, shares, line, color=color, label=f"width {width}")
     ax.set(xlabel="hidden layers", ylabel="probability to be born dead", ylim=(0, 1.02))
     ax.legend()
 
@@ -77,7 +79,7 @@ def draw_examples(ax: Axes, curves: dict) -> None:
     ax.plot(grid, np.abs(grid), color=plotting.BLACK, linewidth=3, alpha=0.25, label="target $|x|$")
     kinds = (
         ("collapsed", "collapsed", plotting.BLUE, "-"),
-        ("half", "half-collapsed", plotting.ORANGE, "-"),
+        ("half", "half-collapsed", plotting.ORANGE, "-."),
         ("alive", "alive", plotting.BLACK, "--"),
     )
     for kind, label, color, style in kinds:
@@ -124,9 +126,9 @@ def draw_values(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
             by_slope[float(name.removeprefix("slope "))] = numbers
     slopes = sorted(by_slope)
     ax = axes[0, 3]
-    for key, color in (("collapsed", plotting.BLUE), ("fitted", plotting.GREEN)):
+    for key, color, marker in (("collapsed", plotting.BLUE, "o"), ("fitted", plotting.GREEN, "s")):
         shares = [by_slope[slope][key]["fraction"] for slope in slopes]
-        ax.plot(slopes, shares, marker="o", color=color, label=key)
+        ax.plot(slopes, shares, marker=marker, color=color, label=key)
     ax.set(xlabel="slope", ylabel="fraction", ylim=(0, 1.02))
     ax.set_xscale("symlog", linthresh=1e-3)
     ax.set_xticks([0, 1e-3, 1e-2, 1e-1], ["0", ".001", ".01", ".1"])
