@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from coms6998_hw2 import p4_2_learning_rate_range as p4_2
 from coms6998_hw2 import p4_3_cyclical_learning_rate as p4_3
 from coms6998_hw2 import p4_4_batch_size_range as p4_4
 from coms6998_hw2 import p4_6_cyclical_batch_size as p4_6
@@ -105,6 +107,20 @@ def test_the_batch_size_range_is_where_the_loss_rises():
     assert 2**7 < b_min < 2**7.5 and 2**10.5 < b_max < 2**11
     with pytest.raises(ValueError, match="never falls"):
         batch_size_range(sizes, np.full(8, 2.3))
+
+
+def test_the_large_rate_is_a_candidate_of_question_4_2_and_its_runs_are_named_apart(monkeypatch):
+    assert p4_4.LARGE_RATE in p4_2.RATES
+    assert np.argmin(np.abs(np.log(p4_2.RATES / 0.77))) == list(p4_2.RATES).index(p4_4.LARGE_RATE)
+    full = p4_4.PRESETS["full"]
+    monkeypatch.setitem(p4_4.PRESETS, "full", replace(full, seeds={"lr_min": 1, "large rate": 1}))
+    runs = p4_4.configs("full", 2e-5)
+    small, large = runs[:10], runs[10:]
+    assert [run["batch_size"] for run in large[:8]] == p4_4.BATCH_SIZES
+    for here, there in zip(small, large, strict=True):
+        assert (there["name"], there["part"]) == (f"large_rate_{here['name']}", f"{here['part']}, large rate")
+        assert {**there, "name": here["name"], "part": here["part"], "learning_rate": 2e-5} == here
+        assert there["learning_rate"] == p4_4.LARGE_RATE
 
 
 def made_up_candidates(losses):
