@@ -48,7 +48,8 @@ def smallest(stem: str) -> ModuleType:
     """Import the script with this stem, shrink its quick preset, and return it."""
     (path,) = [path for path in SCRIPTS if path.stem == stem]
     script = importlib.import_module(f"{path.parent.name}.{stem}")
-    script.PRESETS["quick"] = replace(script.PRESETS["quick"], **CHANGES[stem])
+    if changes := CHANGES[stem]:
+        script.PRESETS["quick"] = replace(script.PRESETS["quick"], **changes)
     if stem == "p2_1_vanishing_gradients":
         script.STANDARD_DEVIATIONS.clear()
     if stem.startswith("p4_") and stem != "p4_1_fashion_mnist":
