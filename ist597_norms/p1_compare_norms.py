@@ -72,6 +72,10 @@ class Preset:
     gradient_batches: int
     images: int
 
+    def __post_init__(self):
+        if BATCH_SIZE not in self.batch_sizes:
+            raise ValueError(f"the batch sizes {self.batch_sizes} lack the provided one, {BATCH_SIZE}")
+
 
 PRESETS = {
     "full": Preset(

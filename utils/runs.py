@@ -155,8 +155,8 @@ def _attempts(run, todo, options, workers):
         # A worker that is killed takes its pool along. Those that may have been in flight are tried again, each alone,
         # so that only a run which kills its worker again has failed.
         for path in list(left)[: workers + 1]:
-            with contextlib.closing(_pool(run, {path: left.pop(path)}, options, workers=1)) as finished:
-                yield next(finished, (path, None, f"its worker was killed, for want of memory perhaps ({path.stem})"))
+            attempts = list(_pool(run, {path: left.pop(path)}, options, workers=1))
+            yield from attempts or [(path, None, f"its worker was killed, for want of memory perhaps ({path.stem})")]
 
 
 def _pool(run, todo, options, workers):

@@ -147,10 +147,14 @@ def train(
     share = torch.full((updates, batch_size), 1 / batch_size, dtype=x.dtype, device=x.device)
     last = n - (updates - 1) * batch_size
     share[-1, :last], share[-1, last:] = 1 / last, 0
-    by_point = x.T.contiguous(), y.T.contiguous()  # whole rows are faster to shuffle than single numbers
+    x_rows, y_rows = x.T.contiguous(), y.T.contiguous()  # whole rows are faster to shuffle than single numbers
+
+    def in_batches(rows, order):  # (updates, networks, batch_size)
+        return rows[order].unflatten(0, (updates, batch_size)).mT.contiguous()
+
     for epoch in range(1, epochs + 1):
         order = torch.from_numpy(np.resize(draw_order(n, seed, epoch), updates * batch_size)).to(x.device)
-        batches = (t[order].unflatten(0, (updates, batch_size)).mT.contiguous() for t in by_point)
+        batches = in_batches(x_rows, order), in_batches(y_rows, order)
         for x_batch, y_batch, weights in zip(*batches, share, strict=True):
             by_layer = differentiate(layers, x_batch, y_batch, weights, slope_tensor, power)
             for (weight, bias), (weight_gradient, bias_gradient) in zip(layers, by_layer, strict=True):
