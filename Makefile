@@ -12,7 +12,7 @@ JOBS ?= 2
 MINUTES ?= 10
 SEED ?= 0
 SCRIPTS := $(sort $(wildcard ist597_norms/p*.py coms6998_hw2/p*.py))
-# Problem 4's scripts first: they read each other's summaries, so that the last of them ends last.
+# 4.2 first: the rest of problem 4 waits for its summary.
 QUICK := $(addprefix quick/,$(filter %p4_2_learning_rate_range.py,$(SCRIPTS)) $(filter-out %p4_2_learning_rate_range.py,$(SCRIPTS)))
 # The lock's checksum names the environment that is made of it: whatever the files' dates, it is made once.
 INSTALLED := .venv/installed-$(word 1,$(shell cksum requirements.lock))
@@ -25,7 +25,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 # This checkout's modules, also where .venv was copied or moved here together with another one.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
-.PHONY: all quick full report test audit bench lint format lock ray-demo $(QUICK)
+.PHONY: all quick full report test audit bench lint format lock ray ray-demo $(QUICK)
 all: quick
 
 quick: $(INSTALLED)
@@ -60,6 +60,8 @@ audit: $(INSTALLED)
 bench: $(INSTALLED)
 	@echo "== the side-by-side benchmarks, into report/results/"
 	@for script in $(sort $(wildcard tests/bench/bench_*.py)); do $(BIN)/python $$script || exit 1; done
+
+ray: $(INSTALLED_RAY)
 
 ray-demo: $(INSTALLED_RAY)
 	@echo "== a sweep on a Ray cluster of two nodes on this machine, one of which is killed meanwhile; into build/ray-demo/"

@@ -43,7 +43,7 @@ SEED = 0  # the test points' and, with an offset, every training set's
 
 @dataclass(frozen=True)
 class Preset:
-    """What the quick preset takes less of."""
+    """What the presets differ in."""
 
     training_sets: int
     passes: int

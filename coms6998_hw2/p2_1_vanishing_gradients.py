@@ -49,7 +49,7 @@ QUANTILES = np.linspace(0, 1, 51)  # what is kept of each layer's distribution
 
 @dataclass(frozen=True)
 class Preset:
-    """What the quick preset takes less of."""
+    """What the presets differ in."""
 
     seeds: int
     epochs: int

@@ -49,7 +49,7 @@ MAP_WIDTHS, MAP_HIDDEN = range(1, 11), 40
 
 @dataclass(frozen=True)
 class Preset:
-    """What the quick preset takes less of."""
+    """What the presets differ in."""
 
     networks: int
     epochs: int

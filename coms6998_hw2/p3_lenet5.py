@@ -83,7 +83,7 @@ MEASURED = 1000  # validation images on which the layers' statistics are measure
 
 @dataclass(frozen=True)
 class Preset:
-    """What the quick preset takes less of."""
+    """What the presets differ in."""
 
     loaded: int
     images: dict[int, int]

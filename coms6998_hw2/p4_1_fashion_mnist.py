@@ -31,7 +31,7 @@ SHOWN = [1, 7, 8]  # the three classes of which three images are shown: clearly 
 
 @dataclass(frozen=True)
 class Preset:
-    """What the quick preset takes less of."""
+    """What the presets differ in."""
 
     images: int
 

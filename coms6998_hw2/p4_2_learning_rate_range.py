@@ -55,8 +55,8 @@ STEM = "p4_2_learning_rate_range"
 EPOCHS = 5  # question 4.2, like the next line
 RATES = np.logspace(-9, 1, 10)
 LOWEST, HIGHEST, RANGE_EPOCHS = 1e-10, 1e1, 3  # the range test's, as in the post's Figure 3
-# What the range tests read, to one digit: constants, so that a further seed's reading invalidates no run that trained
-# with them. A test says that the recorded reading still gives them.
+# What the range tests read, to one digit, as one reads a figure: constants, so that a further seed's reading
+# invalidates no run that trained with them. A test says that the recorded reading still gives them.
 LR_MIN, LR_MAX = 2e-5, 0.01
 GUESSING = math.log(10)  # the loss of one who knows nothing; a final loss of more than twice that has diverged
 SEEDS = {"candidate": 1, "continuous": 3}  # how many are recorded: the range is read off the range tests
@@ -64,7 +64,7 @@ SEEDS = {"candidate": 1, "continuous": 3}  # how many are recorded: the range is
 
 @dataclass(frozen=True)
 class Preset:
-    """What the quick preset takes less of."""
+    """What the presets differ in."""
 
     seeds: dict[str, int]
     rates: list[float]
@@ -145,22 +145,15 @@ def range_test(training: Training, config: dict) -> dict:
     return {"rates": rates, "losses": np.concatenate(losses)}
 
 
-def summarise(frame: pd.DataFrame, fixed: tuple[float, float] | None = None) -> dict:
-    """Return the candidates, what the rule reads off them, and lr_min and lr_max, read off the range tests.
-
-    fixed: (lr_min, lr_max), if they were settled before. Without them, raises ValueError where the loss of no range
-    test falls.
-    """
+def summarise(frame: pd.DataFrame, settled: tuple[float, float]) -> dict:
+    """Return the candidates, what the rule reads off them and off the range tests, and (lr_min, lr_max) as settled."""
     candidates, tests = frame[frame.part == "candidate"], frame[frame.part == "continuous"]
     protocol = {key: candidates[key].iloc[0] for key in ("dataset", "images", "batch_size", "epochs")}
     protocol["training_images"] = protocol["images"] - data.validation_size(protocol["images"])
     protocol |= {"momentum": MOMENTUM, "smoothing": SMOOTHING, "range_epochs": int(tests.epochs.iloc[0])}
     protocol |= {"begun": BEGUN, "done": DONE, "done_dense": DONE_DENSE}
     continuous = readings(tests)
-    if continuous["lr_min"]["n"] == 0 and not fixed:
-        raise ValueError("the loss of no range test falls")
-    # One digit, as one reads a figure: a range is no finer, and the next questions' runs depend on it.
-    lr_min, lr_max = fixed or (float(f"{continuous[name]['mean']:.0e}") for name in ("lr_min", "lr_max"))
+    lr_min, lr_max = settled
     listed = [candidate(rate, rows) for rate, rows in candidates.groupby("learning_rate")]
     low, high = falling_range_or_nan([row["rate"] for row in listed], [row["loss"]["mean"] for row in listed])
     return {
@@ -266,10 +259,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run what is not recorded yet, then draw the figure and write the summary."""
     options = parse_args(__doc__, argv)
     frame = sweep(STEM, run, configs(options.preset), options)
-    try:
-        summary = summarise(frame, PRESETS[options.preset].range)
-    except ValueError as error:
-        sys.exit(f"{STEM}: {error}; lr_min and lr_max cannot be read off.")
+    summary = summarise(frame, PRESETS[options.preset].range)
     plotting.save(draw(frame, summary), STEM, options, frame.dataset.iloc[0])
     write_summary(STEM, summary, options, frame)
 

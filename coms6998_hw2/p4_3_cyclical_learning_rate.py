@@ -65,7 +65,7 @@ ARMS = {  # the label, the color and the line of each
 
 @dataclass(frozen=True)
 class Preset:
-    """What the quick preset takes less of."""
+    """What the presets differ in."""
 
     seeds: int
     step_epochs: int
@@ -239,13 +239,9 @@ def draw(frame: pd.DataFrame) -> plotting.Figure:
     Above, at full width, what the question asks for, training dashed and validation solid; below, all arms.
     """
     frame, _ = by_length(frame)
-    figure, axes = plotting.subplots(3, 2, height=5.4)
+    figure, axes = plotting.mosaic("aa;bb;cd", height=5.4)
+    above, (schedules, errors) = axes[:2], axes[2:]
     cyclical = frame[frame.arm == "cyclical"]
-    grid = axes[0, 0].get_gridspec()
-    for ax in axes[:2].flat:
-        ax.remove()
-    above = np.array([figure.add_subplot(grid[row, :]) for row in range(2)])
-    schedules, errors = axes[2]
     show_curves(above, cyclical)
     for arm, rows in frame.groupby("arm", sort=False):
         label, color, line = ARMS[arm]
@@ -261,10 +257,10 @@ def draw(frame: pd.DataFrame) -> plotting.Figure:
     errors.set_ylim(bottom=0.05)  # the labeled tick below the least of the full protocol
     plotting.in_ones_twos_and_fives(errors.yaxis)
     plotting.in_percent(errors.yaxis, decimals=0)
-    for ax in axes[2]:
+    for ax in (schedules, errors):
         mark_cycles(ax, cyclical)
     figure.legend(*schedules.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    plotting.label_panels(np.array([*above, *axes[2]]))
+    plotting.label_panels(axes)
     return figure
 
 

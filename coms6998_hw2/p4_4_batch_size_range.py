@@ -61,7 +61,7 @@ SEEDS = {"lr_min": 3, "large rate": 0}  # how many of each part are recorded
 
 @dataclass(frozen=True)
 class Preset:
-    """What the quick preset takes less of."""
+    """What the presets differ in."""
 
     seeds: dict[str, int]
     sizes: list[int]
@@ -144,24 +144,14 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     return {"lengths": lengths, "environment": training.environment}
 
 
-def summarise(frame: pd.DataFrame, rate_summary: dict, fixed: tuple[int, int] | None = None) -> dict:
-    """Return the losses by batch size, beside question 4.2's curve; b_min and b_max by rule and by the algorithm.
-
-    fixed: (b_min, b_max), if they were settled before. Without them, raises ValueError where the rule finds none.
-    """
+def summarise(frame: pd.DataFrame, rate_summary: dict, settled: tuple[int, int]) -> dict:
+    """Return the losses by batch size beside question 4.2's curve, and b_min and b_max: settled, read, by algorithm."""
     swept, noises = frame[frame.part == "candidate"], frame[frame.part == "noise"]
     first = swept.iloc[0]
     smallest, largest = int(swept.batch_size.min()), int(swept.batch_size.max())
     candidates = [candidate(size, rows) for size, rows in swept.groupby("batch_size")]
-    readings = {}
-    for seed, rows in swept.groupby("seed"):
-        try:
-            readings[seed] = reading(rows)
-        except ValueError:
-            if not fixed:
-                raise
-            readings[seed] = np.nan, np.nan
-    b_min, b_max = fixed or (algorithm.power_of_two(size, smallest, largest) for size in readings[0])
+    readings = [reading(rows) for _, rows in swept.groupby("seed")]
+    b_min, b_max = settled
     noise = [noise_over_seeds(lengths, first.images) for lengths in zip(*noises.lengths, strict=True)]
     stop = geometric_interval(stops(frame[frame.part == "range"], swept[swept.batch_size == smallest]))
     automatic = algorithm.automatic_range(stop["mean"], noise[-1]["mean"], smallest, largest)
@@ -180,8 +170,8 @@ def summarise(frame: pd.DataFrame, rate_summary: dict, fixed: tuple[int, int] | 
         "equal_updates": [at_equal_updates(swept, updates) for updates in update_levels(swept)],
         "mirrored": mirrored(swept, first.learning_rate, rate_summary),
         "readings": {  # each seed's
-            "b_min": [b_min for b_min, _ in readings.values()],
-            "b_max": [b_max for _, b_max in readings.values()],
+            "b_min": [low for low, _ in readings],
+            "b_max": [high for _, high in readings],
         },
         "b_min": b_min,
         "b_max": b_max,
@@ -197,12 +187,12 @@ def candidate(size: int, rows: pd.DataFrame) -> dict:
 
 
 def reading(rows: pd.DataFrame) -> tuple[float, float]:
-    """Return b_min and b_max as the rule reads them off one seed's curve; raises ValueError where it finds none."""
+    """Return b_min and b_max as the rule reads them off one seed's curve; NaN where the loss never falls."""
     rows = rows.sort_values("batch_size")
     try:
         return batch_size_range(rows.batch_size, last(rows.batch_loss))
-    except ValueError as error:
-        raise ValueError(f"b_min and b_max cannot be read off these batch sizes: {error}") from error
+    except ValueError:
+        return np.nan, np.nan
 
 
 def update_levels(swept: pd.DataFrame) -> list[int]:

@@ -99,7 +99,7 @@ SHARED = ("images", "epochs", "lr_min", "lr_max", "gamma", "batch_size", "step_e
 
 @dataclass(frozen=True)
 class Preset:
-    """What the quick preset takes less of."""
+    """What the presets differ in."""
 
     seeds: dict[str, int]
     micro_batch: int
@@ -278,8 +278,9 @@ def draw(frame: pd.DataFrame, rate_runs: pd.DataFrame) -> plotting.Figure:
         losses, accuracies = axes[row]
         for arm, about in ARMS.items():
             if arm in runs and (arm == RATE_ARM or about.rate == rate):
-                show(losses, runs[arm].train_loss, about)
-                show(accuracies, runs[arm].validation_accuracy, about)
+                for ax, key in ((losses, "train_loss"), (accuracies, "validation_accuracy")):
+                    curves = [floats(curve) for curve in runs[arm][key]]
+                    plotting.show_seeds(ax, curves, about.color, first=1, style=about.line, label=about.label)
         losses.set(yscale="log", ylabel="training loss", title=f"batch policies at {name}")
         plotting.in_ones_twos_and_fives(losses.yaxis)
         accuracies.set(ylabel="validation accuracy", title=f"batch policies at {name}")
@@ -318,15 +319,6 @@ def by_update(row: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     every = np.concatenate(sizes)
     starts = (np.cumsum(every) - every) / sum(sizes[0])
     return starts[whole], every[whole], np.arange(1, len(every) + 1)[whole]
-
-
-def show(ax: Any, curves: pd.Series, about: Arm) -> None:
-    """Draw every seed's curve of an arm, thin, and their mean; a run that stopped early as far as it goes."""
-    for curve in curves:
-        ax.plot(range(1, len(curve) + 1), floats(curve), color=about.color, linewidth=0.3, alpha=0.5)
-    shortest = min(len(curve) for curve in curves)
-    means = floats(curve[:shortest] for curve in curves).mean(axis=0)
-    ax.plot(range(1, shortest + 1), means, color=about.color, linestyle=about.line, label=about.label)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -4,7 +4,7 @@ The provided file is the course's Assignment4/CNN_assignment4.py (AnkurMali/IST5
 is here under its name and with its parameters, to which optional ones were added: CNN with __init__, flatten,
 convolution, relu, max_pool, affine, softmax, cross_entropy_error, forward, loss, backward and compute_output; and
 accuracy_function. Three are kept but not called: `convolution` makes no windows to `flatten`, and `loss` is softmax and
-cross-entropy in one. The folder ist597_norms is handed in whole, as this file imports norms.py.
+cross-entropy in one. The folder ist597_norms is handed in: this file imports norms.py, and neither anything outside.
 
 conv 5x5, 30 filters, padding 2 -> relu -> max-pool 2x2 -> affine -> relu -> affine; weights N(0, 0.1^2), biases zero.
 The normalization stands at the convolution and at the first affine layer, before the ReLU or after it; for comparisons

@@ -50,7 +50,7 @@ EQUAL = 1e-17  # in the figure, where two numbers are equal to the last bit
 
 @dataclass(frozen=True)
 class Preset:
-    """What the quick preset takes less of."""
+    """What the presets differ in."""
 
     shapes: list[str]
     inputs: list[str]

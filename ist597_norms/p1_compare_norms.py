@@ -56,7 +56,7 @@ WATCHED = 1000  # validation images on which the ReLUs' inputs are looked at
 
 @dataclass(frozen=True)
 class Preset:
-    """What the quick preset takes less of."""
+    """What the presets differ in."""
 
     seeds: int
     epochs: int
@@ -130,8 +130,9 @@ def configs(preset: str, dataset: str = "fashion_mnist") -> list[dict]:
     size, base = PRESETS[preset], base_config(preset, dataset)
     runs = []
     for seed in range(size.seeds):
-        for name, (_, _, _, mode, change, part) in (VARIANTS | OF_LIBRARIES).items():
-            runs.append({"name": f"{name}_seed{seed}", "part": part, **base, "mode": mode, **change, "seed": seed})
+        for name, network_of in (VARIANTS | OF_LIBRARIES).items():
+            choices = {"mode": network_of.mode, **network_of.change, "seed": seed}
+            runs.append({"name": f"{name}_seed{seed}", "part": network_of.part, **base, **choices})
     for variant in VARIANTS:
         for rate in size.rates:
             runs.append(tuned_config(base, preset, variant, rate, seed=0))
@@ -225,7 +226,6 @@ def run(config: dict, options: Options = DEFAULTS) -> dict:
     and "deviation" (2, layers), their standard deviation.
     """
     machine.one_thread_each()
-    tf.config.set_visible_devices([], "GPU")  # a CPU sweep, a core to a run; the record says so
     tf.get_logger().setLevel("ERROR")  # TensorFlow takes every run's new network for one that is traced again
     images, labels = data.load(config["dataset"], options.data_dir, train=True, first=config["images"])
     training, validation = data.hold_out(labels)

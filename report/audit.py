@@ -34,7 +34,7 @@ from tqdm import tqdm
 
 from utils import machine
 from utils.cli import ROOT, Options, parse_args
-from utils.data import DamagedFile, DataUnavailable
+from utils.data import DataUnavailable, UnusableFile
 from utils.files import say
 from utils.records import read_record
 from utils.runs import executor, record_of
@@ -252,6 +252,8 @@ def main(argv: list[str] | None = None) -> None:
     options = parse_args(__doc__, rest)
     if not 0 < chosen.minutes < math.inf:
         sys.exit(f"--minutes is {chosen.minutes}; it must be positive")
+    if options.fresh or options.replot or options.ray:
+        sys.exit("an audit repeats runs here and writes nothing: --fresh, --replot and --ray do not go with it")
     records, unreadable = all_records(options)
     if not records:
         sys.exit(f"{options.results_dir} has no records to repeat.")
@@ -264,7 +266,7 @@ def main(argv: list[str] | None = None) -> None:
     status = 0
     try:
         for stem, record, again in runs:
-            if isinstance(again, (DataUnavailable, DamagedFile)):
+            if isinstance(again, (DataUnavailable, UnusableFile)):
                 sys.exit(str(again))
             if isinstance(again, Exception):
                 good, line = False, f"it raises {type(again).__name__}: {again}"

@@ -14,8 +14,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 @pytest.fixture
 def options(tmp_path):
-    """Return quick options that write below the test's own folder."""
-    return Options(preset="quick", output=tmp_path / "out", device="cpu")
+    """Return options that write below the test's own folder."""
+    return Options(output=tmp_path / "out", device="cpu")
 
 
 @pytest.fixture(scope="session")

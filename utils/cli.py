@@ -79,7 +79,7 @@ def parse_args(doc: str, argv: list[str] | None = None, datasets: tuple[str, ...
     if options.ray == "":
         parser.error("argument --ray: '' is no address (choose HOST:PORT, or leave it out for a cluster started here)")
     if options.ray is not None and importlib.util.find_spec("ray") is None:
-        parser.error("argument --ray: Ray is not installed; install it with: pip install -r requirements-ray.txt")
+        parser.error("argument --ray: Ray is not installed; install it with: make ray")
     if options.ray is None and options.device == "cuda" and not machine.has_cuda():
         parser.error("argument --device: invalid choice: 'cuda' is not on this machine (choose from auto, cpu)")
     return options

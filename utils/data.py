@@ -48,8 +48,8 @@ class DataUnavailable(Exception):
     """A data set is neither on disk nor to be had from its mirrors."""
 
 
-class DamagedFile(Exception):
-    """A file on disk is not what its publisher's MD5 sum says."""
+class UnusableFile(Exception):
+    """A file or folder is there and cannot be used: its MD5 sum is another one, say, or nobody may read it."""
 
 
 def load(
@@ -60,7 +60,7 @@ def load(
     With `first`, only the first so many of them. Missing archives come from the mirrors that torchvision names (unless
     `download` is false), and every archive is checked against torchvision's MD5 sums before it is read. `digits` are
     scikit-learn's, resized to 28 x 28.
-    Raises ValueError for an unknown name, DataUnavailable, and DamagedFile; a damaged file is never overwritten.
+    Raises ValueError for an unknown name, DataUnavailable, and UnusableFile; a damaged file is never overwritten.
     """
     if name not in NAMES:
         raise ValueError(f"data set {name!r} is unknown; choose from {', '.join(NAMES)}")
@@ -127,7 +127,7 @@ def _usable(name: str, data_dir: Path, preset: str, replot: bool) -> str:
     try:
         load(name, data_dir, train=True, download=not replot)
         load(name, data_dir, train=False, download=not replot)
-    except DamagedFile as error:
+    except UnusableFile as error:
         sys.exit(str(error))
     except DataUnavailable as error:
         if preset == "full":
@@ -173,18 +173,20 @@ def _found(data_dir: Path, archive: Path) -> Path:
         return data_dir / archive
     folder = ROOT / os.path.expanduser(source)
     if source != BESIDE and not folder.is_dir():
-        raise DamagedFile(f"DATA_SOURCE={source} is not a folder; name one that has MNIST/ and FashionMNIST/, or none.")
+        raise UnusableFile(
+            f"DATA_SOURCE={source} is not a folder; name one that has MNIST/ and FashionMNIST/, or none."
+        )
     return folder / archive if _is_there(folder / archive) else data_dir / archive
 
 
 def _is_there(path: Path) -> bool:
-    """Return whether something lies at the path; raises DamagedFile where one may not look."""
+    """Return whether something lies at the path; raises UnusableFile where one may not look."""
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise DamagedFile(f"{path} cannot be read ({error.strerror}); make it readable.") from error
+        raise UnusableFile(f"{path} cannot be read ({error.strerror}); make it readable.") from error
     return True
 
 
@@ -236,13 +238,13 @@ def _mirrors(name: str) -> list[str]:
 
 def _read_verified(path: Path, md5: str) -> bytes:
     if not path.is_file():  # a folder, a pipe, a link that leads nowhere
-        raise DamagedFile(f"{path} is no file; remove it and put the original there.")
+        raise UnusableFile(f"{path} is no file; remove it and put the original there.")
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DamagedFile(f"{path} cannot be read ({error.strerror}); make it readable.") from error
+        raise UnusableFile(f"{path} cannot be read ({error.strerror}); make it readable.") from error
     if _md5(content) != md5:
-        raise DamagedFile(
+        raise UnusableFile(
             f"{path} is damaged: its MD5 sum is not {md5}; it was neither used nor changed. "
             f"Remove it, and it will be downloaded again, or put the original there."
         )

@@ -70,7 +70,7 @@ def workers(device: str) -> int:
 
 
 def one_thread_each() -> None:
-    """Let TensorFlow compute on one thread: the sweep uses the other cores, and sums do not depend on their number.
+    """Let TensorFlow compute on one thread, on the CPU: the sweep uses the other cores, and sums do not depend on them.
 
     To be called before it computes anything; raises its RuntimeError where it has already started with more.
     """
@@ -82,3 +82,4 @@ def one_thread_each() -> None:
     except RuntimeError:
         if tf.config.threading.get_intra_op_parallelism_threads() != 1:
             raise
+    tf.config.set_visible_devices([], "GPU")

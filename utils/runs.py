@@ -48,8 +48,8 @@ def sweep(
     and where. A record is valid exactly when its config equals the requested one.
     `later`: functions of the table so far and the options that return the configs that come next.
     `workers`: as many processes share the runs of a CPU sweep, on one thread each; without it, as many as fill the
-    cores, or a GPU. On a Ray cluster (options.ray) a run asks for a CPU and, without `workers`, for a share of a GPU
-    where there are any.
+    cores, or a GPU; on quick one. On a Ray cluster (options.ray) a run asks for a CPU and, without `workers`, for a
+    share of a GPU where there are any.
     Columns: the config's keys, the result's, "seconds" and "environment".
     Ends the program with status 1 where a run raised (the others are recorded first), where with --replot a record is
     missing, and where the folder cannot be written; with 130 or 143 where it was interrupted, saying how to resume.

@@ -78,7 +78,7 @@ def test_what_is_not_in_the_data_folder_is_read_where_data_source_says(tiny_mnis
     path = tmp_path / "ours" / "MNIST" / "raw" / "train-images-idx3-ubyte.gz"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"damaged")
-    with pytest.raises(data.DamagedFile, match="ours"):
+    with pytest.raises(data.UnusableFile, match="ours"):
         data.load("mnist", tmp_path / "ours", train=True)
 
 
@@ -86,7 +86,7 @@ def test_a_source_of_data_that_is_no_folder_or_hidden_is_named(tiny_mnist, tmp_p
     (tmp_path / "file").write_text("")
     for source in (tmp_path / "file", tmp_path / "nowhere"):
         monkeypatch.setenv("DATA_SOURCE", str(source))
-        with pytest.raises(data.DamagedFile, match=rf"DATA_SOURCE={source} is not a folder"):
+        with pytest.raises(data.UnusableFile, match=rf"DATA_SOURCE={source} is not a folder"):
             data.load("mnist", tmp_path / "new", train=True)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("DATA_SOURCE", "~/data")  # tiny_mnist's folder
@@ -122,7 +122,7 @@ def test_a_damaged_archive_is_named_refused_and_kept(tiny_mnist, damage):
     path.unlink()
     DAMAGES[damage](path, content)
     before = path.lstat()
-    with pytest.raises(data.DamagedFile, match=str(path)):
+    with pytest.raises(data.UnusableFile, match=str(path)):
         data.load("mnist", folder, train=True)
     assert path.lstat() == before
     for preset in ("quick", "full"):  # neither preset goes on without what is there but damaged
@@ -243,7 +243,7 @@ def test_cifar10_goes_through_the_real_loader(tmp_path, monkeypatch):
     np.testing.assert_array_equal(labels, expected)
     batch = tmp_path / CIFAR10.base_folder / "test_batch"
     batch.write_bytes(b"x" + batch.read_bytes()[1:])
-    with pytest.raises(data.DamagedFile, match="test_batch"):
+    with pytest.raises(data.UnusableFile, match="test_batch"):
         data.load("cifar10", tmp_path, train=False)
 
 

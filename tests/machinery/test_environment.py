@@ -23,13 +23,18 @@ def test_a_script_uses_the_modules_of_its_own_checkout(checkout, tmp_path):
     utils.parent.mkdir()
     utils.write_text("raise ImportError('another utils')")
     before = {path: path.stat().st_mtime_ns for path in (ROOT / "build" / "quick").rglob("*")}
-    done = run(sys.executable, "-m", "ist597_norms.norms", cwd=utils.parent, PYTHONPATH=f"{utils.parent}:{checkout}")
-    assert done.returncode == 0, done.stderr  # as a module, too, from where the other one lies
     words = [checkout / "coms6998_hw2" / "p1_perceptron.py", "--preset", "quick"]
     done = run(sys.executable, *words, cwd=tmp_path, PYTHONPATH=str(utils.parent))
     assert done.returncode == 0, done.stderr
     assert (checkout / "build" / "quick" / "results" / "p1_perceptron.json").exists()
     assert before == {path: path.stat().st_mtime_ns for path in (ROOT / "build" / "quick").rglob("*")}
+
+
+def test_the_files_to_hand_in_need_nothing_but_their_folder(tmp_path):
+    shutil.copytree(ROOT / "ist597_norms", tmp_path / "ist597_norms", ignore=shutil.ignore_patterns("__pycache__"))
+    code = "from ist597_norms.cnn import CNN; import sys; print(CNN.__name__, 'utils' in sys.modules)"
+    done = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH="")
+    assert done.stdout.split() == ["CNN", "False"], done.stderr
 
 
 def committed_as(folder, **environment):

@@ -41,33 +41,6 @@ def test_a_containers_quota_and_slurms_share_are_known(monkeypatch):
         assert cores() == allowed
 
 
-def test_a_quota_of_one_core_is_seen_where_a_container_writes_it(monkeypatch):
-    """The library's own reading, with the files of cgroup v2 and of v1 in its place."""
-    import builtins
-
-    from joblib.externals.loky.backend import context
-
-    contents = {}
-    really, exists = builtins.open, os.path.exists
-
-    def opened(path, *arguments, **keywords):
-        import io
-
-        return io.StringIO(contents[path]) if path in contents else really(path, *arguments, **keywords)
-
-    monkeypatch.setattr(builtins, "open", opened)
-    monkeypatch.setattr(os.path, "exists", lambda path: path in contents if "cgroup" in str(path) else exists(path))
-    v1 = "/sys/fs/cgroup/cpu/cpu.cfs_"
-    for files in (
-        {"/sys/fs/cgroup/cpu.max": "100000 100000\n"},
-        {f"{v1}quota_us": "100000", f"{v1}period_us": "100000"},
-    ):
-        contents.clear()
-        contents.update(files)
-        assert context._cpu_count_cgroup(8) == 1
-        assert cores() == 1
-
-
 @pytest.mark.parametrize("name", ["OMP_PROC_BIND", "GOMP_CPU_AFFINITY"])
 def test_threads_that_are_bound_from_outside_leave_the_cores_as_they_are(name):
     code = "import utils, os; before = os.sched_getaffinity(0); import torch; torch.ones(9).sum(); "
@@ -95,13 +68,6 @@ print(float((x @ x).double().sum()), torch.backends.cuda.matmul.allow_tf32)
 def test_single_precision_is_single_precision_whatever_the_environment_says(name, value):
     plain, told = (run(sys.executable, "-c", PRODUCT, cwd=ROOT, **extra).stdout for extra in ({}, {name: value}))
     assert plain == told and plain.endswith("False\n")
-
-
-def test_fast_mathematics_from_outside_is_not_used():
-    names = ["TF_XLA_FLAGS", "XLA_FLAGS", "TF_ENABLE_AUTO_MIXED_PRECISION", "TF_SET_ONEDNN_FPMATH_MODE"]
-    names += ["TORCHINDUCTOR_USE_FAST_MATH", "TORCHDYNAMO_DISABLE", "TORCH_COMPILE_DISABLE"]
-    code = f"import utils, os; print([name for name in {names} if name in os.environ])"
-    assert run(sys.executable, "-c", code, cwd=ROOT, **dict.fromkeys(names, "1")).stdout == "[]\n"
 
 
 def test_without_shared_memory_one_process_does_the_runs(tmp_path):

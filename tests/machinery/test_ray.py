@@ -17,7 +17,7 @@ from utils import cli
 SMALLEST = Path(__file__).with_name("smallest.py")
 pytestmark = [
     pytest.mark.xdist_group("ray"),  # all in one process, which starts one cluster
-    pytest.mark.skipif(not RAY.exists(), reason="Ray is not installed: make .venv/installed-ray"),
+    pytest.mark.skipif(not RAY.exists(), reason="Ray is not installed: make ray"),
 ]
 
 
@@ -160,4 +160,4 @@ def test_without_ray_a_sentence_says_how_to_install_it(monkeypatch, capsys):
     monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit) as stopped:
         cli.parse_args("doc", ["--ray"])
-    assert stopped.value.code == 2 and "pip install -r requirements-ray.txt" in capsys.readouterr().err
+    assert stopped.value.code == 2 and "make ray" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,10 +87,10 @@ def test_fresh_runs_again_and_replot_never(options, tmp_path):
     calls = []
     run = lambda config, options: {**CPU, "n": calls.append(0) or len(calls)}  # noqa: E731
     sweep("stem", run, [{"seed": 0}], options, workers=1)
-    fresh = Options(preset="quick", output=options.output, fresh=True)
+    fresh = Options(output=options.output, fresh=True)
     assert sweep("stem", run, [{"seed": 0}], fresh, workers=1).n.tolist() == [2]
     assert not list(tmp_path.rglob("*.replaced"))
-    replot = Options(preset="quick", output=options.output, replot=True)
+    replot = Options(output=options.output, replot=True)
     assert sweep("stem", run, [{"seed": 0}], replot, workers=1).n.tolist() == [2] and len(calls) == 2
     with pytest.raises(SystemExit, match=r"1 of 2 runs are not recorded.*seed=1"):
         sweep("stem", run, [{"seed": 0}, {"seed": 1}], replot, workers=1)
@@ -192,6 +193,9 @@ def test_several_workers_make_the_same_records(options):
         {name: record["result"] for name, record in records(options, stem).items()} for stem in ("several", "one")
     )
     assert len(one) == 5 and several == one
+    here = f"parent {os.getpid()}"
+    assert {record["environment"]["device"] for record in records(options, "several").values()} == {here}
+    assert here not in {record["environment"]["device"] for record in records(options, "one").values()}
 
 
 def test_the_summary_has_sorted_keys_and_six_digits(options):
