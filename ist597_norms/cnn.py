@@ -3,8 +3,9 @@
 The provided file is the course's Assignment4/CNN_assignment4.py (AnkurMali/IST597_Fall2019_TF2.0). All that it defines
 is here under its name and with its parameters, to which optional ones were added: CNN with __init__, flatten,
 convolution, relu, max_pool, affine, softmax, cross_entropy_error, forward, loss, backward and compute_output; and
-accuracy_function. Three are kept but not called: `convolution` makes no windows to `flatten`, and `loss` is softmax and
-cross-entropy in one. The folder ist597_norms is handed in: this file imports norms.py, and neither anything outside.
+accuracy_function. Three are kept but not called, flatten, softmax and cross_entropy_error: `convolution` makes no
+windows, and `loss` is softmax and cross-entropy in one. The folder ist597_norms is handed in: this file imports
+norms.py, and neither anything outside.
 
 conv 5x5, 30 filters, padding 2 -> relu -> max-pool 2x2 -> affine -> relu -> affine; weights N(0, 0.1^2), biases zero.
 The normalization stands at the convolution and at the first affine layer, before the ReLU or after it; for comparisons
@@ -60,6 +61,8 @@ class CNN:
         for name, value, known in (("normalization", normalization, NORMALIZATIONS), ("position", position, POSITIONS)):
             if value not in known:
                 raise ValueError(f"{name} {value!r} is unknown; choose from {', '.join(known)}")
+        if normalization == "weight" and position == "after":
+            raise ValueError("weight normalization stands in the layer itself, neither before nor after the ReLU")
         sizes = {"hidden_size": hidden_size, "output_size": output_size}
         for name, number in (sizes | {"learning_rate": learning_rate, "eps": eps}).items():
             if not number > 0:
@@ -116,7 +119,7 @@ class CNN:
             self.variables += self.g
 
     def start_from_data(self, X: tf.Tensor) -> None:
-        """Set g and b of weight normalization: for the images X (n, h, w, c) all layers give mean 0 and deviation 1.
+        """Set g and b of weight normalization: for the images X (n, h, w, c) its layers give mean 0, deviation 1.
 
         One layer after the other, as Salimans and Kingma (2016, section 3) do it. Raises ValueError for another
         normalization and for images of another shape.

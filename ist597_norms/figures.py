@@ -43,8 +43,8 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
         steps.plot(swept.learning_rate, ends, **line(look))
         failed = swept.learning_rate[~learned]
         height = FAILED * (row + 0.7) / len(looks)
-        marks = {"color": look["color"], "markersize": 3.5, "transform": steps.get_xaxis_transform()}
-        steps.plot(failed, [height] * len(failed), "x", **marks)
+        marks = {**line(look), "linestyle": "none", "markerfacecolor": "none", "markersize": 3.5}
+        steps.plot(failed, [height] * len(failed), transform=steps.get_xaxis_transform(), **marks)
     strip = {"facecolor": "0.93", "zorder": 0, "transform": steps.transAxes}
     steps.add_patch(Rectangle((0, 0), 1, FAILED, **strip))
     steps.text(0.03, FAILED / 2, "learns\nnothing:", transform=steps.transAxes, va="center", fontsize=7)
@@ -140,7 +140,7 @@ def draw_relu(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
 
 def draw_depth(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
     """Return the figure of depth: accuracy at each network's best step, and how the signal fades on its way."""
-    figure, axes = plotting.subplots(1, 2, height=2.2)
+    figure, axes = plotting.subplots(1, 2, height=2.0)
     accuracy, signal = axes[0]
     deep = with_variants(frame[frame.part == "depth"])
     depths = sorted(map(int, summary["depth"]))

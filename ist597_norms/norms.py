@@ -61,22 +61,21 @@ def layer_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, *, eps: float) -
     return gamma * x_hat + beta
 
 
+def unit_norms(v: tf.Tensor) -> tf.Tensor:
+    """Return ||v|| (units,), the Euclidean norm of each unit's weights; v as in `weight_norm`."""
+    inputs = list(range(len(v.shape) - 1))  # every axis but the last
+    return tf.sqrt(tf.reduce_sum(tf.square(v), inputs))
+
+
 def weight_norm(v: tf.Tensor, g: tf.Tensor) -> tf.Tensor:
     """Return the weights w = g v / ||v|| like v, one length g (units,) for each unit.
 
     v (inputs, units) or (height, width, inputs, units). Salimans and Kingma (2016), equation 2.
     tf.errors.InvalidArgumentError: NO_DIRECTION.
     """
-    inputs = list(range(len(v.shape) - 1))  # every axis but the last
-    norm = tf.sqrt(tf.reduce_sum(tf.square(v), inputs))
-    norm = tf.debugging.check_numerics(norm, NO_DIRECTION)
+    norm = tf.debugging.check_numerics(unit_norms(v), NO_DIRECTION)
     tf.debugging.assert_positive(norm, NO_DIRECTION)
     return g * v / norm
-
-
-def unit_norms(v: tf.Tensor) -> tf.Tensor:
-    """Return ||v|| (units,), the Euclidean norm of each unit's weights; v as in `weight_norm`."""
-    return tf.sqrt(tf.reduce_sum(tf.square(v), list(range(len(v.shape) - 1))))
 
 
 def weight_norm_init(v: tf.Tensor, preactivations: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

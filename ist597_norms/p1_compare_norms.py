@@ -320,6 +320,7 @@ def summarise(frame: pd.DataFrame) -> dict:
         "weight_deviation": WEIGHT_DEVIATION,
         "watched": min(WATCHED, validation),
         "hidden_size": HIDDEN_SIZE,
+        "filters": FILTERS,
         "side": side,
         "fading": (WEIGHT_DEVIATION**2 * HIDDEN_SIZE / 2) ** 0.5,  # of a ReLU layer's deviation in the next: see 2.1
     }

@@ -72,8 +72,10 @@ def numbers(frame: pd.DataFrame, protocol: dict) -> dict:
             for mode, twin in TWINS.items()
         },
         "batch_size": by_batch_size(frame, protocol["images"] - protocol["validation"]),
+        "batch_size_holm": batch_sizes_after_holm(frame),
         "gradient": by_group_size(frame[frame.part == "gradient"], protocol["hidden_size"]),
         "depth": by_depth(frame[frame.part == "depth"]),
+        "depth_holm": depths_after_holm(frame[frame.part == "depth"]),
         "sgd_momentum": {
             mode: mean_interval(rows.test_accuracy)
             for mode, rows in frame[frame.part == "sgd momentum"].groupby("mode")
@@ -151,9 +153,8 @@ def after_holm(both: dict[str, dict[str, pd.DataFrame]]) -> list[dict]:
     for step, runs in both.items():
         for variant, rows in runs.items():
             if variant != "none" and variant not in TWINS.values():
-                gains = (rows.test_accuracy - runs["none"].test_accuracy).dropna()
                 comparisons.append({"step": step, "variant": variant})
-                p_values.append(stats.ttest_1samp(gains, 0).pvalue if len(gains) > 1 else np.nan)
+                p_values.append(p_of_mean(rows.test_accuracy - runs["none"].test_accuracy))
     return [{**row, "p": p} for row, p in zip(comparisons, holm(p_values), strict=True)]
 
 
@@ -180,6 +181,38 @@ def by_batch_size(frame: pd.DataFrame, images: int) -> dict:
         row["updates"] = images // batch_size
         by_size[str(batch_size)] = row
     return by_size
+
+
+def batch_sizes_after_holm(frame: pd.DataFrame) -> dict[str, float]:
+    """Return the p values of layer minus batch normalization by batch size, corrected for their number (Holm 1979)."""
+    p_values = {}
+    for batch_size, rows in batch_size_runs(frame).groupby("batch_size"):
+        scores = rows.pivot(index="seed", columns="mode", values="test_accuracy")
+        if "batch" in scores:
+            p_values[str(batch_size)] = p_of_mean(scores["layer"] - scores["batch"])
+    return corrected(p_values)
+
+
+def depths_after_holm(runs: pd.DataFrame) -> dict[str, float]:
+    """Return the p values of batch and layer normalization minus none by depth, such as "batch 10", corrected."""
+    p_values = {}
+    for depth, rows in runs.groupby("further_layers"):
+        chosen = at_steps(rows, best_steps(rows))
+        for variant in ("batch", "layer"):
+            gains = chosen[variant].test_accuracy - chosen["none"].test_accuracy
+            p_values[f"{variant} {int(depth)}"] = p_of_mean(gains)
+    return corrected(p_values)
+
+
+def p_of_mean(differences: pd.Series) -> float:
+    """Return the p value of Student's test that the mean is zero; NaN for fewer than two differences."""
+    there = differences.dropna()
+    return float(stats.ttest_1samp(there, 0).pvalue) if len(there) > 1 else np.nan
+
+
+def corrected(p_values: dict[str, float]) -> dict[str, float]:
+    """Return the p values corrected for their number (Holm 1979), by the same names."""
+    return dict(zip(p_values, holm(list(p_values.values())), strict=True))
 
 
 def by_group_size(runs: pd.DataFrame, features: int) -> dict:
