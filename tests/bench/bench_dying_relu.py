@@ -23,7 +23,6 @@ import timeit
 from functools import partial
 
 import torch
-from bench_training import matrix_rate
 from torch import nn
 
 from coms6998_hw2.problem_2 import relu_ensemble as ensemble
@@ -110,7 +109,6 @@ def main():
     plain_loop(2)
     seconds = {"plain loop": plain_loop(2 * loop_networks) * NETWORKS / (2 * loop_networks) * EPOCHS}
     torch.set_num_threads(1)
-    rate = matrix_rate(torch.device("cpu"), torch.float32)
     with tempfile.TemporaryDirectory() as cache, context.Pool(PROCESSES, prepare, (cache,)) as pool:
 
         def slower(way, *arguments) -> float:
@@ -122,17 +120,9 @@ def main():
         seconds["ours, eager"] = slower(ours, half, 2, False) * EPOCHS / 2
         seconds["ours, compilation included"] = slower(ours, half, EPOCHS, True)
         seconds["ours, compiled"] = slower(ours, half, EPOCHS, True)
-        scaling = {f"{n}, eager": slower(ours, n // PROCESSES, 1, False) / n for n in (10, 1000)}
-        slower(ours, ensemble.CHUNK, 1, True)
-        chunks = 100_000 // ensemble.CHUNK // PROCESSES  # what the script does with more networks than one chunk
-        scaling["100000, compiled"] = slower(ours, ensemble.CHUNK, 1, True, chunks) / 100_000
-    weights = WIDTH + WIDTH * WIDTH * (HIDDEN - 1) + WIDTH
-    operations = 6 * weights * POINTS * NETWORKS * EPOCHS  # 2 a weight and point forward, twice that backward
     summary = {
         "seconds": seconds,
         "speedup": {name: seconds["plain loop"] / value for name, value in seconds.items()},
-        "share_of_matrix_rate": operations / seconds["ours, compiled"] / (PROCESSES * rate),
-        "seconds_per_network_epoch": scaling,
         "networks": NETWORKS,
         "epochs": EPOCHS,
         "timed": {"plain_loop_networks": 2 * loop_networks},

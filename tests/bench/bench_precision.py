@@ -23,7 +23,7 @@ import torch
 from coms6998_hw2.models import LeNet5, MiniGoogLeNet
 from coms6998_hw2.p3_lenet5 import BATCH_SIZE, preparation
 from coms6998_hw2.problem_4.training_run import LARGEST_SHIFT, resize
-from coms6998_hw2.trainer import Trainer, fastest_precision, on_device, split_in_batches
+from coms6998_hw2.trainer import Trainer, on_device, split_in_batches
 from utils import data, machine
 from utils.cli import Options
 from utils.intervals import mean_interval
@@ -68,8 +68,6 @@ def main():
     device = machine.torch_device("auto")
     summary = {
         "device": torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU cores",
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "fastest_precision": fastest_precision(device),
         "batch_size": BATCH_SIZE,
         "environment": environment(),
     }

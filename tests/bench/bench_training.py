@@ -2,10 +2,9 @@
 
     python tests/bench/bench_training.py      about 3 min on two CPU cores; nothing else should run meanwhile
 
-LeNet-5: seconds for an epoch of MNIST, ours against torchvision's transforms in a DataLoader with two workers; ours
-both alone on all cores, and as its script trains it, one run on each core.
-MiniGoogLeNet: images in a second of a training step, ours against the plain PyTorch loop in single precision and, where
-TensorFlow is installed, the same network in Keras. Each in turn, several rounds. And what an update's time goes into.
+LeNet-5: seconds for an epoch of MNIST, ours against torchvision's transforms in a DataLoader with two workers.
+MiniGoogLeNet: the same with Fashion-MNIST (a part of it on a CPU), in the fastest precision against a plain loop in
+single precision. Each in turn, several rounds. And what an update's time goes into.
 Writes report/results/bench_training_<device>.json.
 """
 
@@ -17,12 +16,8 @@ import utils  # noqa: F401  first: it settles what libraries take from the envir
 
 # isort: split
 
-import importlib.util
-import multiprocessing
 import time
-from concurrent.futures import ProcessPoolExecutor
 
-import keras_networks
 import numpy as np
 import torch
 from PIL import Image
@@ -42,8 +37,7 @@ from utils.provenance import environment
 from utils.records import write_summary
 
 BATCH_SIZE, ROUNDS, IMAGES = 64, 3, 55_000
-STEPS, WARM_UP, PROFILED = 30, 3, 20
-_WORKER = {}  # what a process of its own needs for its epochs
+WARM_UP, PROFILED = 3, 20
 FLOPS_PER_IMAGE = 6 * 232.8e6  # a multiply-add is two; forward, and twice that backward
 # What the names of torch's operations and of CUDA's kernels have in them; all others are "other".
 KINDS = {"batch norm": ["batch_norm"], "convolution": ["conv", "gemm", "cutlass", "nvjet"]}
@@ -139,43 +133,6 @@ def kind_of(name: str) -> str:
     return "other"
 
 
-def sweep_epoch(cores: int, images: int) -> dict:
-    """Return the seconds per epoch of LeNet-5 as its script trains on a CPU: one run on each core at the same time."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(cores, context, _prepare_worker, (context.Barrier(cores), images)) as pool:
-        rounds = [max(pool.map(_worker_epoch, range(cores))) / cores for _ in range(ROUNDS + 1)]
-    return mean_interval(rounds[1:])  # the first warms up
-
-
-def _prepare_worker(barrier, images):
-    torch.set_num_threads(1)
-    pictures, labels = (part[:images] for part in data.load("mnist", Options().data_dir, train=True))
-    cpu = torch.device("cpu")
-    trainer = Trainer(LeNet5(), cpu, preparation(pictures, standardized=True), learning_rate=0.01)
-    _WORKER.update(barrier=barrier, trainer=trainer, data=on_device(pictures, labels, cpu))
-
-
-def _worker_epoch(number):
-    batches = split_in_batches(np.random.default_rng(number).permutation(len(_WORKER["data"][0])), BATCH_SIZE)
-    _WORKER["barrier"].wait()  # all start at once, so each is slowed down by the others
-    return our_epoch(_WORKER["trainer"], *_WORKER["data"], batches)
-
-
-def keras_rate() -> float:
-    """Return the images in a second of a training step of MiniGoogLeNet in Keras, single precision."""
-    import tensorflow as tf
-
-    model = keras_networks.mini_googlenet()
-    model.compile(tf.keras.optimizers.SGD(0.01, momentum=0.9), tf.keras.losses.SparseCategoricalCrossentropy(True))
-    images, labels = np.random.default_rng(0).random((BATCH_SIZE, 32, 32, 1), dtype=np.float32), np.arange(64) % 10
-    for _ in range(WARM_UP):
-        model.train_on_batch(images, labels)
-    start = time.perf_counter()
-    for _ in range(STEPS):
-        model.train_on_batch(images, labels)
-    return STEPS * BATCH_SIZE / (time.perf_counter() - start)
-
-
 def matrix_rate(device, dtype) -> float:
     """Return the floating-point operations per second of a 2048^3 matrix product."""
     a = torch.rand(2048, 2048, device=device).to(dtype)
@@ -210,15 +167,8 @@ def main():
     }
     mini = summary["mini_googlenet"]
     rate = mini["images"] / mini["ours"]["mean"]
-    mini["images_per_second"] = rate
     mini["share_of_matrix_rate"] = rate * FLOPS_PER_IMAGE / summary["matrix_rate"]
     mini["update"] = update_profile(device)
-    if device.type == "cpu":
-        lenet = summary["lenet5"]
-        lenet["in_a_sweep"] = sweep_epoch(cores, IMAGES)
-        lenet["speedup_in_a_sweep"] = lenet["plain"]["mean"] / lenet["in_a_sweep"]["mean"]
-    if device.type == "cpu" and importlib.util.find_spec("tensorflow"):
-        mini["keras_images_per_second"] = keras_rate()
     write_summary(f"bench_training_{device.type}", summary)
 
 
