@@ -61,8 +61,6 @@ class CNN:
         for name, value, known in (("normalization", normalization, NORMALIZATIONS), ("position", position, POSITIONS)):
             if value not in known:
                 raise ValueError(f"{name} {value!r} is unknown; choose from {', '.join(known)}")
-        if normalization == "weight" and position == "after":
-            raise ValueError("weight normalization stands in the layer itself, neither before nor after the ReLU")
         sizes = {"hidden_size": hidden_size, "output_size": output_size}
         for name, number in (sizes | {"learning_rate": learning_rate, "eps": eps}).items():
             if not number > 0:
