@@ -110,7 +110,6 @@ def by_place(places: pd.DataFrame, tuned: dict[str, pd.DataFrame], images: int, 
         numbers[place] = {
             "learning_rate": rates[place],
             "test_accuracy": mean_interval(rows.test_accuracy),
-            "train_accuracy": mean_interval(rows.final_train_accuracy),
             "minus_bn": mean_interval(rows.test_accuracy - tuned["bn"].test_accuracy),
             "minus_bn_dropout": mean_interval(rows.test_accuracy - tuned["bn_dropout"].test_accuracy),
         }
