@@ -52,8 +52,8 @@ def draw(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
 def _draw_against_deviation(ax: plotting.Axes, summary: dict) -> None:
     """Draw the gradient of layer 1 over layer 5's against the hidden weights' deviation: theory and networks."""
     for activation, (color, line, marker) in OF_ACTIVATIONS.items():
-        predicted = summary["theory"][activation]
-        ax.plot(predicted["deviations"], predicted["gradient"], line, color=color)
+        numbers = summary["theory"][activation]
+        ax.plot(numbers["deviations"], numbers["gradient"], line, color=color)
         for setting in summary["settings"]:
             if setting["activation"] == activation and setting["depth"] == DEPTH:
                 low, ratio, high = plotting.bounds(summary[setting["name"]]["relative_gradient"][:1])

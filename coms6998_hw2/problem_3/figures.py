@@ -95,7 +95,9 @@ def draw_causes(frame: pd.DataFrame, summary: dict) -> plotting.Figure:
         color, style = look["color"], {"linestyle": look["line"], "marker": look["marker"], "markersize": 3}
         for ax, layer in zip(axes[0], ("c5", "f6"), strict=True):
             if variant in deletion:
-                plotting.show_interval(ax, deletion["shares"], deletion[variant][layer]["accuracy"], color, **style)
+                plotting.show_interval(
+                    ax, summary["deletion"]["shares"], deletion[variant][layer]["accuracy"], color, **style
+                )
         if variant in ("none", "bn", "dropout"):
             rows = chosen(frame, summary, variant, summary["protocol"]["common_rate"])
             drifts = [run["c5"] for run in rows.drift]
