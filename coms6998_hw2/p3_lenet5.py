@@ -6,7 +6,7 @@
 3.4 Dropout (0.2 at the input, 0.5 in hidden layers) instead of batch norm: how do the test accuracies compare?
 3.5 Both: how do they compare with either alone?
 
-    python coms6998_hw2/p3_lenet5.py                  the full protocol, about 4 h on two CPU cores, resumable
+    python coms6998_hw2/p3_lenet5.py                  the full protocol, about 5 h on two CPU cores, resumable
     python coms6998_hw2/p3_lenet5.py --preset quick   fewer images, seeds, rates and epochs, about 30 s
 
 Writes report/results/p3_lenet5/*.json and their summary, and figures/p3_lenet5.png (curves and test accuracy),

@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from ist597_norms.references import TWINS
-from utils.intervals import holm, mean_interval
+from utils.intervals import holm, holm_by_name, mean_interval, p_of_mean
 from utils.records import floats, last
 
 PROVIDED = ("protocol", "after", "data start")  # parts of the runs
@@ -190,7 +189,7 @@ def batch_sizes_after_holm(frame: pd.DataFrame) -> dict[str, float]:
         scores = rows.pivot(index="seed", columns="mode", values="test_accuracy")
         if "batch" in scores:
             p_values[str(batch_size)] = p_of_mean(scores["layer"] - scores["batch"])
-    return corrected(p_values)
+    return holm_by_name(p_values)
 
 
 def depths_after_holm(runs: pd.DataFrame) -> dict[str, float]:
@@ -201,18 +200,7 @@ def depths_after_holm(runs: pd.DataFrame) -> dict[str, float]:
         for variant in ("batch", "layer"):
             gains = chosen[variant].test_accuracy - chosen["none"].test_accuracy
             p_values[f"{variant} {int(depth)}"] = p_of_mean(gains)
-    return corrected(p_values)
-
-
-def p_of_mean(differences: pd.Series) -> float:
-    """Return the p value of Student's test that the mean is zero; NaN for fewer than two differences."""
-    there = differences.dropna()
-    return float(stats.ttest_1samp(there, 0).pvalue) if len(there) > 1 else np.nan
-
-
-def corrected(p_values: dict[str, float]) -> dict[str, float]:
-    """Return the p values corrected for their number (Holm 1979), by the same names."""
-    return dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    return holm_by_name(p_values)
 
 
 def by_group_size(runs: pd.DataFrame, features: int) -> dict:

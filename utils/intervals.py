@@ -41,6 +41,18 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     return corrected
 
 
+def holm_by_name(p_values: dict[str, float]) -> dict[str, float]:
+    """Return the p-values of as many tests corrected for their number (Holm 1979), by the same names."""
+    return dict(zip(p_values, map(float, holm(list(p_values.values()))), strict=True))
+
+
+def p_of_mean(values: ArrayLike) -> float:
+    """Return the p-value of Student's test that the mean is zero; what is not finite does not count; NaN for n < 2."""
+    numbers = np.asarray(values, dtype=float)
+    numbers = numbers[np.isfinite(numbers)]
+    return float(stats.ttest_1samp(numbers, 0).pvalue) if len(numbers) > 1 else math.nan
+
+
 def fraction_interval(successes: int, n: int) -> dict:
     """Return {"fraction", "low", "high", "n"}: a share of n with Wilson's 95% interval."""
     interval = stats.binomtest(int(successes), int(n)).proportion_ci(CONFIDENCE, method="wilson")

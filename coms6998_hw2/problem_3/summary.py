@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from coms6998_hw2.problem_3 import layer_statistics
-from utils.intervals import holm, mean_interval
+from utils.intervals import holm_by_name, mean_interval, p_of_mean
 from utils.records import last
 
 PAIRS = [  # whose differences the report gives
@@ -167,17 +166,13 @@ def interactions(test: dict) -> dict:
     return {both: test[both] - alone for both in ("bn_dropout", "dropout_bn")}
 
 
-def interactions_after_holm(by_rate: dict[str, dict[str, pd.DataFrame]]) -> dict:
-    """Return the p values of the interactions at each choice of rates, corrected together (Holm 1979)."""
-    named, p_values = [], []
+def interactions_after_holm(by_rate: dict[str, dict[str, pd.DataFrame]]) -> dict[str, float]:
+    """Return the interactions' p values, such as "own bn_dropout", corrected for all choices of rates together."""
+    p_values = {}
     for choice, runs in by_rate.items():
         for both, change in interactions({name: rows.test_accuracy for name, rows in runs.items()}).items():
-            named.append((choice, both))
-            p_values.append(stats.ttest_1samp(change.dropna(), 0).pvalue)
-    corrected: dict[str, dict] = {choice: {} for choice in by_rate}
-    for (choice, both), p in zip(named, holm(p_values), strict=True):
-        corrected[choice][both] = p
-    return corrected
+            p_values[f"{choice} {both}"] = p_of_mean(change)
+    return holm_by_name(p_values)
 
 
 def final_validation(rows: pd.DataFrame) -> dict:
